@@ -1,0 +1,61 @@
+# tollhouse. Needs make and Python 3.11 or newer, nothing else: what runs is installed into .venv, pinned by hash.
+PYTHON ?= python3
+ARGS ?=
+PYTEST_ARGS ?= -n auto
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# The rooms that decide and never act: each branch is tested. tests/test_house.py compares this list with its ranks.
+PURE := errors catalog prices tokens health routing attempts budget
+
+comma := ,
+empty :=
+PURE_FILES := adapters/*$(subst $(empty) ,,$(foreach room,$(PURE),$(comma)proxy/$(room).py))
+LOCK = $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve demo test lint lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s%s\n", $$1, $$2 }' Makefile
+
+serve: $(VENV)/serve.stamp  ## run the proxy; ARGS='--port 8080' are handed on
+	@exec $(BIN)/tollhouse serve $(ARGS)
+
+demo: $(VENV)/serve.stamp  ## run it against simulated vendors; no keys needed
+	@exec $(BIN)/tollhouse demo $(ARGS)
+
+test: $(VENV)/dev.stamp  ## all tests, then the coverage gates: 100 % where we decide, 95 % over all
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='$(PURE_FILES)' --fail-under=100
+	$(BIN)/coverage report --fail-under=95
+
+lint: $(VENV)/dev.stamp  ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+lock: $(VENV)/dev.stamp  ## pin anew; LOCK_ARGS=--upgrade takes the newest, LOCK_ARGS='--upgrade-package httpx' one
+	$(LOCK) pyproject.toml requirements/build.in requirements/dev.in -c requirements/platforms.in -o requirements/dev.txt
+	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/serve.txt
+	$(LOCK) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+
+clean:  ## remove what was built, not what was earned: .tollhouse stays
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find adapters proxy tests -name __pycache__ -prune -exec rm -rf {} +
+
+# dev.txt is a superset of serve.txt with the same versions, so serving and testing share one environment.
+$(VENV)/serve.stamp: pyproject.toml requirements/build.txt requirements/serve.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("tollhouse needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --require-hashes -r requirements/build.txt -r requirements/serve.txt
+	$(PIP) --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/serve.stamp requirements/dev.txt
+	$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@

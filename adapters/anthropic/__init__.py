@@ -1,0 +1,8 @@
+"""Anthropic's Messages API (platform.claude.com/docs, version 2023-06-01)."""
+
+from adapters.anthropic.answer import response
+from adapters.anthropic.errors import error
+from adapters.anthropic.request import headers, remote, request
+from adapters.anthropic.stream import stream
+
+__all__ = ["error", "headers", "remote", "request", "response", "stream"]

@@ -1,0 +1,204 @@
+"""Anthropic's answer, to OpenAI's. What a stream says piece by piece, the whole answer says by the same words."""
+
+from typing import Any
+
+import msgspec
+
+from adapters import completion, errors
+from adapters.anthropic.errors import in_stream
+from adapters.base import Answer, Call, Failure, Stamp, Usage
+from adapters.completion import Message
+
+FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "pause_turn": "length",
+    "compaction": "length",
+}
+_TIERS = {"standard": "default", "priority": "priority"}
+
+
+class CacheCreation(msgspec.Struct):
+    ephemeral_5m_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class OutputDetails(msgspec.Struct):
+    thinking_tokens: int | None = None
+
+
+class ServerTools(msgspec.Struct):
+    web_search_requests: int | None = None
+
+
+class UsageSaid(msgspec.Struct):
+    """Cumulative counts; what is missing or null says nothing."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_creation: CacheCreation | None = None
+    output_tokens_details: OutputDetails | None = None
+    server_tool_use: ServerTools | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+
+    def overwrite(self, later: "UsageSaid") -> None:
+        """Take over what a later event says: counts replace, they never add."""
+        for name in self.__struct_fields__:
+            if (value := getattr(later, name)) is not None:
+                setattr(self, name, value)
+
+    def buckets(self) -> Usage:
+        """The counts in disjoint buckets. `input_tokens` is only what came behind the last cache mark."""
+        written = self.cache_creation_input_tokens or 0
+        split = self.cache_creation or CacheCreation()
+        hour = split.ephemeral_1h_input_tokens or 0
+        searches = self.server_tool_use or ServerTools()
+        output = self.output_tokens or 0
+        thoughts = min(output, (self.output_tokens_details or OutputDetails()).thinking_tokens or 0)
+        return Usage(
+            in_text=self.input_tokens or 0,
+            cache_read=self.cache_read_input_tokens or 0,
+            cache_write_5m=max(written - hour, split.ephemeral_5m_input_tokens or 0),
+            cache_write_1h=hour,
+            out_text=output - thoughts,
+            out_reasoning=thoughts,
+            web_searches=searches.web_search_requests or 0,
+        )
+
+    def tier(self) -> str | None:
+        """The service tier in OpenAI's words, if the vendor told one."""
+        return "fast" if self.speed == "fast" else _TIERS.get(self.service_tier or "")
+
+
+class Block(msgspec.Struct):
+    """A content block of any type, as far as we read it."""
+
+    type: str = ""
+    text: str | None = None
+    citations: list[dict[str, Any]] | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class StopDetails(msgspec.Struct):
+    explanation: str | None = None
+
+
+class MessageSaid(msgspec.Struct):
+    """The whole message, or the beginning of one in `message_start`."""
+
+    type: str = ""
+    model: str | None = None
+    content: list[Block] | None = None
+    stop_reason: str | None = None
+    stop_details: StopDetails | None = None
+    usage: UsageSaid | None = None
+    error: Any = None
+
+
+_decoder = msgspec.json.Decoder(MessageSaid)
+
+
+def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
+    """The whole answer. Raises `Failure` if it is none."""
+    try:
+        said = _decoder.decode(body)
+        if said.error is not None:
+            raise in_stream(said.error)
+        if said.type != "message" or said.content is None:
+            raise errors.unreadable("not a message")
+        return _answer(said, call, stamp)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise errors.unreadable(str(error)) from None
+
+
+def _answer(said: MessageSaid, call: Call, stamp: Stamp) -> Answer:
+    message = Message(call.reading)
+    for block in said.content or ():
+        _take(block, message, call)
+    message.finish = finish(said.stop_reason, json_tool=call.reading.json_tool)
+    if said.stop_reason == "refusal" and not message.text:
+        message.refusal = refusal(said.stop_details)
+    counted = said.usage or UsageSaid()
+    usage = counted.buckets()
+    model = said.model or call.reading.model
+    return Answer(
+        body=completion.completion(stamp, model, [message], usage, counted.tier()),
+        usage=usage,
+        finish=message.finish,
+        service_tier=counted.tier(),
+    )
+
+
+def _take(block: Block, message: Message, call: Call) -> None:
+    match block.type:
+        case "text":
+            text = block.text or ""
+            start = sum(map(len, message.text))
+            message.annotations += annotations(block.citations or (), start, start + len(text))
+            message.text.append(text)
+        case "thinking":
+            message.reasoning.append(block.thinking or "")
+            message.thinking.append(thinking(block.thinking or "", block.signature or ""))
+        case "redacted_thinking":
+            message.thinking.append(redacted(block.data or ""))
+        case "tool_use" if block.name == call.reading.json_tool:
+            message.text.append(compact(block.input))
+        case "tool_use":
+            message.call(block.id or "", block.name or "", compact(block.input))
+        case _:
+            pass  # the vendor's own tools at work: nothing that the client could answer
+
+
+def thinking(text: str, signature: str) -> dict[str, Any]:
+    """A thinking block as it must come back."""
+    return {"type": "thinking", "thinking": text, "signature": signature}
+
+
+def redacted(data: str) -> dict[str, Any]:
+    """A thinking block that nobody may read, as it must come back."""
+    return {"type": "redacted_thinking", "data": data}
+
+
+def compact(input: msgspec.Raw) -> str:
+    """The arguments of a call as OpenAI has them: JSON in a string; numbers and order as the model wrote them."""
+    return msgspec.json.format(bytes(input), indent=-1).decode()
+
+
+def finish(stop_reason: str | None, *, json_tool: str | None) -> str:
+    """OpenAI's finish reason."""
+    reason = FINISH.get(stop_reason or "", "stop")
+    return "stop" if json_tool and reason == "tool_calls" else reason
+
+
+def refusal(details: StopDetails | None) -> str:
+    """What to tell the client of a refusal."""
+    return (details and details.explanation) or "Request declined"
+
+
+def annotations(citations: Any, start: int, end: int) -> list[dict[str, Any]]:
+    """Citations with an address, as OpenAI's; `start` and `end` are characters of the whole content."""
+    found = []
+    for citation in citations:
+        url = citation.get("url") or citation.get("source")
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+            continue
+        cited = {"start_index": start, "end_index": end, "url": url, "title": str(citation.get("title") or "")}
+        found.append({"type": "url_citation", "url_citation": cited})
+    return found
+
+
+def unreadable(error: Exception) -> Failure:
+    """For the stream: the same words for what cannot be read."""
+    return errors.unreadable(str(error))

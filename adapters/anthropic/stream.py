@@ -1,0 +1,246 @@
+"""Anthropic's events, to OpenAI's chunks (platform.claude.com/docs/en/build-with-claude/streaming)."""
+
+from typing import Any
+
+import msgspec
+
+from adapters import errors, sse
+from adapters.anthropic.answer import (
+    Block,
+    MessageSaid,
+    StopDetails,
+    UsageSaid,
+    annotations,
+    finish,
+    redacted,
+    refusal,
+    thinking,
+)
+from adapters.anthropic.errors import in_stream
+from adapters.base import Call, Failure, Stamp, Usage
+from adapters.completion import Chunks, custom_input, without_fence
+
+
+class Delta(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+    partial_json: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    citation: dict[str, Any] | None = None
+    stop_reason: str | None = None
+    stop_details: StopDetails | None = None
+
+
+class Event(msgspec.Struct):
+    """An event of any type, as far as we read it."""
+
+    type: str = ""
+    message: MessageSaid | None = None
+    content_block: Block | None = None
+    delta: Delta | None = None
+    usage: UsageSaid | None = None
+    error: Any = None
+
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+def stream(call: Call, stamp: Stamp) -> "Translation":
+    """A translation of one streamed answer."""
+    return Translation(call, stamp)
+
+
+class Translation:
+    """One arm per event of the vendor's grammar; exactly one content block is open at a time."""
+
+    def __init__(self, call: Call, stamp: Stamp) -> None:
+        self.usage: Usage | None = None
+        self.failure: Failure | None = None
+        self.done = False
+        self.finish: str | None = None
+        self.service_tier: str | None = None
+        self._reading = call.reading
+        self._chunks = Chunks(stamp, call.reading)
+        self._decoder = sse.Decoder()
+        self._counted = UsageSaid()
+        self._stop: Delta | None = None
+        self._block = Block()
+        self._pieces: list[str] = []  # of the open block: thinking, or the input of a custom tool
+        self._index: int | None = None  # of the open call
+        self._saw_arguments = False
+        self._thoughts = 0
+        self._length = 0  # of the content so far, in characters
+        self._block_start = 0
+        self._fenced: list[str] | None = [] if call.reading.json_fence else None
+        self._annotations: list[dict[str, Any]] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes off the vendor's wire; return the chunks that follow from them."""
+        if self.done or self.failure:
+            return b""
+        try:
+            return self._take(self._decoder.feed(data))
+        except sse.TooLarge as error:
+            self.failure = errors.unreadable(str(error))
+            return b""
+
+    def end(self) -> bytes:
+        """The body has ended. A stop reason without the closing event is an end; anything else is a break."""
+        if self.done or self.failure:
+            return b""
+        said = self._take(self._decoder.end())
+        if not (self.done or self.failure):
+            if self._stop is not None:
+                return said + self._finish()
+            self.failure = self._why()
+        return said
+
+    def _why(self) -> Failure:
+        if self._decoder.stray:
+            return errors.unreadable("not a stream of events")
+        return errors.truncated() if self._chunks.begun() else errors.empty()
+
+    def _take(self, events: list[bytes]) -> bytes:
+        said = []
+        for data in events:
+            try:
+                said.append(self._event(_decoder.decode(data)))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self.failure = errors.unreadable(str(error))
+            if self.failure or self.done:
+                break
+        return b"".join(said)
+
+    def _event(self, event: Event) -> bytes:
+        match event.type:
+            case "content_block_delta" if event.delta is not None:
+                return self._delta(event.delta)
+            case "content_block_start" if event.content_block is not None:
+                return self._start(event.content_block)
+            case "content_block_stop":
+                return self._close()
+            case "message_start" if event.message is not None:
+                self._chunks.model = event.message.model or self._chunks.model
+                self._count(event.message.usage)
+            case "message_delta":
+                self._count(event.usage)
+                if event.delta is not None and event.delta.stop_reason:
+                    self._stop = event.delta
+            case "message_stop":
+                return self._finish()
+            case "error":
+                self.failure = in_stream(event.error)
+        return b""
+
+    def _count(self, said: UsageSaid | None) -> None:
+        if said is not None:
+            self._counted.overwrite(said)
+            self.usage = self._counted.buckets()
+            self.service_tier = self._counted.tier()
+
+    def _start(self, block: Block) -> bytes:
+        self._block = block
+        self._pieces = []
+        self._block_start = self._length
+        self._index = None
+        self._saw_arguments = False
+        if block.type == "text" and block.text:
+            return self._text(block.text)
+        if block.type == "tool_use" and not self._is_json():
+            # `input` is always {} here and says nothing: the arguments come in pieces.
+            self._index, said = self._chunks.call(block.id or "", block.name or "")
+            return said
+        return b""
+
+    def _delta(self, delta: Delta) -> bytes:
+        match delta.type:
+            case "text_delta":
+                return self._text(delta.text or "")
+            case "input_json_delta":
+                return self._arguments(delta.partial_json or "")
+            case "thinking_delta" if delta.thinking:
+                self._pieces.append(delta.thinking)
+                return self._chunks.reasoning(delta.thinking)
+            case "signature_delta":
+                self._block.signature = delta.signature
+            case "citations_delta" if delta.citation is not None:
+                self._block.citations = [*(self._block.citations or ()), delta.citation]
+        return b""
+
+    def _text(self, text: str) -> bytes:
+        if not text:
+            return b""
+        self._length += len(text)
+        if self._fenced is not None:
+            return self._maybe_fenced(text)
+        return self._chunks.text(text)
+
+    def _maybe_fenced(self, text: str) -> bytes:
+        """Emulated JSON mode: a fence around the whole answer is known only at its end."""
+        assert self._fenced is not None
+        self._fenced.append(text)
+        whole = "".join(self._fenced)
+        if not whole.lstrip() or whole.lstrip()[:3] == "```"[: len(whole.lstrip())]:
+            return b""
+        self._fenced = None
+        return self._chunks.text(whole)
+
+    def _arguments(self, piece: str) -> bytes:
+        if not piece or self._block.type != "tool_use":
+            return b""  # the input of a tool that the vendor runs by itself is nobody's business
+        self._saw_arguments = True
+        if self._is_json():
+            return self._text(piece)
+        if self._index is None or self._is_custom():
+            self._pieces.append(piece)
+            return b""
+        return self._chunks.arguments(self._index, piece)
+
+    def _is_json(self) -> bool:
+        return self._reading.json_tool is not None and self._block.name == self._reading.json_tool
+
+    def _is_custom(self) -> bool:
+        return self._reading.names.get(self._block.name or "", self._block.name) in self._reading.custom
+
+    def _close(self) -> bytes:
+        block, self._block = self._block, Block()
+        match block.type:
+            case "tool_use" if self._reading.json_tool is not None and block.name == self._reading.json_tool:
+                return b"" if self._saw_arguments else self._text("{}")
+            case "tool_use" if self._index is not None:
+                if self._reading.names.get(block.name or "", block.name) in self._reading.custom:
+                    return self._chunks.custom_input(self._index, custom_input("".join(self._pieces)))
+                return b"" if self._saw_arguments else self._chunks.arguments(self._index, "{}")
+            case "thinking":
+                text = (block.thinking or "") + "".join(self._pieces)
+                return self._thought(thinking(text, block.signature or ""))
+            case "redacted_thinking":
+                return self._thought(redacted(block.data or ""))
+            case "text":
+                self._annotations += annotations(block.citations or (), self._block_start, self._length)
+        return b""
+
+    def _thought(self, block: dict[str, Any]) -> bytes:
+        """Each block whole and with an index of its own: the SDKs' accumulators merge lists by it."""
+        said = self._chunks.extra("thinking_blocks", [{"index": self._thoughts, **block}])
+        self._thoughts += 1
+        return said
+
+    def _finish(self) -> bytes:
+        """The end of the message; without a stop reason it is the end of nothing."""
+        if self._stop is None:
+            self.failure = errors.truncated()
+            return b""
+        said = b""
+        if self._fenced:
+            said += self._chunks.text(without_fence("".join(self._fenced)))
+        self.finish = finish(self._stop.stop_reason, json_tool=self._reading.json_tool)
+        refused = self._stop.stop_reason == "refusal" and not self._length
+        if refused:
+            said += self._chunks.refusal(refusal(self._stop.stop_details))
+        if self._annotations:
+            said += self._chunks.extra("annotations", self._annotations)
+        self.done = True
+        self.usage = self._counted.buckets()
+        return said + self._chunks.finish(self.finish, self.usage, self.service_tier, refused=refused)

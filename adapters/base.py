@@ -1,0 +1,283 @@
+"""The words that pass between `proxy/` and `adapters/`, and nothing else.
+
+An adapter is a module (PEP 544: modules satisfy Protocols). It is pure: it reads no clock, rolls no dice, opens no
+socket. It turns the client's sealed letter (`Envelope`) into a `Call`, a vendor's bytes back into the bytes that
+OpenAI would have sent, and a vendor's refusal into a `Failure` that says whose fault it was.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Literal, Protocol
+
+import msgspec
+
+Vendor = Literal["openai", "anthropic", "gemini"]
+Endpoint = Literal["chat"]
+
+
+class Kind(Enum):
+    """Whose fault a failure was. The plan of attempts and the circuit breaker look at nothing else.
+
+    The letters are the classes that the vendors' errors are sorted into (docs/translation.md, "Errors").
+    """
+
+    CALLER = "caller"  # C: the request is wrong; nobody else would take it either
+    TOO_LONG = "too_long"  # C: too long for this model; a larger window might do
+    UNSUPPORTED = "unsupported"  # C: this vendor has no way to honour a parameter
+    POLICY = "policy"  # P: content policy; asking elsewhere would be shopping for a yes
+    TRANSIENT = "transient"  # T: the vendor broke
+    OVERLOADED = "overloaded"  # T: the vendor is too busy; short cooldown
+    TIMEOUT = "timeout"  # T: the vendor said nothing in time
+    UNREACHABLE = "unreachable"  # T: no connection could be made (DNS, TCP, TLS)
+    RATE_LIMITED = "rate_limited"  # L: our account sends too fast; not a sickness
+    QUOTA = "quota"  # Q: our account has no money left
+    KEY = "key"  # K: our key or our configuration is wrong
+    MODEL = "model"  # K, for this model only: the vendor does not know it
+
+    @property
+    def callers_fault(self) -> bool:
+        """True when no other vendor may be asked: the same request would be wrong there too."""
+        return self in _CALLERS
+
+
+_CALLERS = frozenset({Kind.CALLER, Kind.TOO_LONG, Kind.UNSUPPORTED, Kind.POLICY})
+
+
+class Failure(Exception):
+    """A request that could not be served, with what the client deserves to hear.
+
+    `status` and the four members of OpenAI's error object are what leaves for the client if nobody else can serve;
+    `retry_after` is in seconds; `body` is set when the vendor speaks OpenAI's format and its bytes may be relayed.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        message: str,
+        *,
+        status: int = 502,
+        type: str = "server_error",
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+        body: bytes | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.status = status
+        self.type = type
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"<Failure {self.kind.value} {self.status} {self.code}: {self.message}>"
+
+
+def invalid(message: str, param: str | None, code: str | None = None) -> Failure:
+    """The client's request is malformed: 400 `invalid_request_error`."""
+    return Failure(Kind.CALLER, message, status=400, type="invalid_request_error", code=code, param=param)
+
+
+def unsupported(param: str, why: str) -> Failure:
+    """The routed vendor cannot honour `param`: 400 `unsupported_parameter`, said before anything is sent."""
+    return Failure(
+        Kind.UNSUPPORTED,
+        f"{param}: {why}",
+        status=400,
+        type="invalid_request_error",
+        code="unsupported_parameter",
+        param=param,
+    )
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model can do and which spelling it obeys. Rows of `pricing.yaml`; defaults fit a current model."""
+
+    input: tuple[Literal["text", "image", "audio", "video", "file"], ...] = ("text", "image")
+    tools: bool = True
+    parallel_tools: bool = True
+    json_schema: bool = True
+    json_with_tools: bool = True  # JSON output together with tools (Gemini < 3 refuses the pair)
+    sampling: bool = True  # temperature and top_p are obeyed
+    temperature_xor_top_p: bool = False  # Claude 4.x refuses both at once
+    penalties: bool = True  # frequency_penalty and presence_penalty are obeyed
+    efforts: tuple[
+        str, ...
+    ] = ()  # the words of reasoning effort (or thinking level) that the model takes, weakest first
+    thinking: tuple[Literal["adaptive", "enabled", "disabled", "between_tools"], ...] = ()  # Anthropic thinking.type
+    thinking_budget: tuple[int, int] | None = None  # (least, most) tokens, where thinking is given as a budget
+    thinking_off: bool = True  # thinking can be switched off altogether
+    forced_tool: bool = True  # tool_choice that forces a call
+    prefill: bool = False  # a trailing assistant message is continued
+    mid_system: bool = False  # system messages after the first turn
+    system: bool = True  # system instructions at all (Gemma has none)
+    call_ids: bool = False  # Gemini >= 3: function calls carry ids and thought signatures
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens", "either"] = "either"  # OpenAI's format only
+    stream_options: bool = True  # an OpenAI-compatible vendor takes stream_options.include_usage
+    reasoning_content: bool = False  # the vendor wants reasoning_content back on assistant messages
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One model at one provider, as a request may be sent to it. `context` and `max_output` are in tokens."""
+
+    provider: str  # a row of configuration: "openai", "groq", ...
+    vendor: Vendor  # whose wire format it speaks
+    model: str  # the name on the wire
+    capabilities: Capabilities
+    context: int
+    max_output: int
+
+
+class Warnings:
+    """What was asked for and could not be had as asked; becomes the header `x-tollhouse-warnings`."""
+
+    __slots__ = ("_said",)
+
+    def __init__(self) -> None:
+        self._said: dict[str, list[str]] = {}
+
+    def add(self, verb: str, what: str) -> None:
+        """Note that `what` (a parameter's path) was `dropped`, `clamped`, `rounded`, `emulated` or `downgraded`."""
+        said = self._said.setdefault(verb, [])
+        if what not in said:
+            said.append(what)
+
+    @property
+    def dropped(self) -> Sequence[str]:
+        """The dropped parameters, for machines: the header `x-tollhouse-dropped-params`."""
+        return self._said.get("dropped", ())
+
+    def __bool__(self) -> bool:
+        return bool(self._said)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{verb}={','.join(said)}" for verb, said in self._said.items())
+
+
+class Reading(msgspec.Struct, kw_only=True):
+    """What the translator of the answer must remember of the request; made by `request`."""
+
+    stream: bool = False
+    choices: int = 1  # how many choices the client asked for
+    include_usage: bool = False  # the client asked for the usage chunk
+    names: dict[str, str] = {}  # tool name on the vendor's wire -> the client's own, where they differ
+    custom: frozenset[str] = frozenset()  # the client's names of custom tools that travel as functions
+    legacy_functions: bool = False  # the client used `functions`: answer in `function_call`
+    json_tool: str | None = None  # name of the forced tool whose input is the structured output
+    json_fence: bool = False  # JSON mode is emulated: strip one fence around the whole answer
+    model: str = ""  # what to call the model if the vendor does not say
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it leaves. `path` is appended to the provider's base URL; credentials are added by the sender."""
+
+    path: str
+    body: bytes
+    reading: Reading
+    warnings: Warnings
+    headers: Mapping[str, str] = {}
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """Tokens in disjoint buckets, whoever counted them; costs and OpenAI's usage object derive from this."""
+
+    in_text: int = 0
+    in_audio: int = 0
+    in_image: int = 0
+    cache_read: int = 0
+    cache_read_audio: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    cache_write_30m: int = 0
+    cache_write_12h: int = 0
+    out_text: int = 0
+    out_reasoning: int = 0
+    out_audio: int = 0
+    out_image: int = 0
+    web_searches: int = 0
+    map_queries: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """All tokens that went in, cached or not."""
+        return self.in_text + self.in_audio + self.in_image + self.cached + self.cache_written
+
+    @property
+    def cached(self) -> int:
+        """Tokens read from the vendor's prompt cache."""
+        return self.cache_read + self.cache_read_audio
+
+    @property
+    def cache_written(self) -> int:
+        """Tokens written to the vendor's prompt cache, whatever their time to live."""
+        return self.cache_write_5m + self.cache_write_1h + self.cache_write_30m + self.cache_write_12h
+
+    @property
+    def completion(self) -> int:
+        """All tokens that came out, reasoning included."""
+        return self.out_text + self.out_reasoning + self.out_audio + self.out_image
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What the translator may not make up by itself: the answer's id and its time (seconds since the epoch)."""
+
+    id: str
+    created: int
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer in OpenAI's format. `model` and `upstream_id` are what the vendor said, for the record."""
+
+    body: bytes
+    usage: Usage | None
+    finish: str | None = None
+    service_tier: str | None = None
+
+
+class Stream(Protocol):
+    """A streamed answer in translation: one per request, fed with whatever the network delivers.
+
+    `feed` and `end` never raise. A vendor that reports an error, or breaks off, sets `failure`; what was said before
+    is returned all the same. `done` means that the vendor came to a proper end and the client has been told so.
+    """
+
+    usage: Usage | None
+    failure: Failure | None
+    done: bool
+    finish: str | None
+    service_tier: str | None
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes off the vendor's wire; return the bytes to say to the client, often none."""
+        ...
+
+    def end(self) -> bytes:
+        """The vendor's body has ended; return the last words, or set `failure` if it ended too early."""
+        ...
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """A remote image whose bytes the vendor wants inline. `param` is its path in the request, for error messages."""
+
+    url: str
+    param: str
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """The bytes of a remote image, as fetched by the proxy."""
+
+    media_type: str
+    data: bytes
+
+
+class Supplies(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pure translator cannot get for itself: remote images by URL, thought signatures by tool-call id."""
+
+    images: Mapping[str, Fetched] = {}
+    signatures: Mapping[str, str] = {}
+
+
+NOTHING = Supplies()

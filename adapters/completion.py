@@ -1,0 +1,251 @@
+"""OpenAI's answer, written: the whole completion, the chunks of a stream, the usage, the error object.
+
+Source: openai-python 3.54, `types/chat/chat_completion.py`, `chat_completion_chunk.py`, `completion_usage.py`, and
+what its accumulator takes (`lib/streaming/chat/_completions.py`): role once, a call's id and name once, indexes from 0
+without gaps, the usage last.
+"""
+
+from typing import Any
+
+import msgspec
+
+from adapters import sse
+from adapters.base import Failure, Reading, Stamp, Usage
+
+_encoder = msgspec.json.Encoder()
+encode = _encoder.encode
+
+
+def error_object(failure: Failure) -> bytes:
+    """OpenAI's error object: four members, always."""
+    return encode(
+        {
+            "error": {
+                "message": failure.message,
+                "type": failure.type,
+                "param": failure.param,
+                "code": failure.code,
+            }
+        }
+    )
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """OpenAI's usage, derived from the disjoint buckets."""
+    prompt_details: dict[str, int] = {
+        "cached_tokens": usage.cached,
+        "audio_tokens": usage.in_audio + usage.cache_read_audio,
+    }
+    if usage.cache_written:
+        prompt_details["cache_write_tokens"] = usage.cache_written
+    if usage.in_image:
+        prompt_details["image_tokens"] = usage.in_image
+    return {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+        "prompt_tokens_details": prompt_details,
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.out_reasoning,
+            "audio_tokens": usage.out_audio,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+class Message:
+    """One choice of a whole answer, collected piece by piece in the order in which the model made it."""
+
+    def __init__(self, reading: Reading, index: int = 0) -> None:
+        self._reading = reading
+        self._index = index
+        self.text: list[str] = []
+        self.reasoning: list[str] = []
+        self.thinking: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.images: list[dict[str, Any]] = []
+        self.refusal: str | None = None
+        self.signature: str | None = None
+        self.logprobs: dict[str, Any] | None = None
+        self.finish = "stop"
+
+    def call(self, id: str, name: str, arguments: str, signature: str | None = None) -> None:
+        """Add a call of a tool; `name` is the vendor's, `arguments` JSON."""
+        self.calls.append(tool_call(self._reading, id, name, arguments, signature))
+
+    def choice(self) -> dict[str, Any]:
+        """The member of `choices`."""
+        text = "".join(self.text)
+        if self._reading.json_fence:
+            text = without_fence(text)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if not text and (self.calls or self.refusal is not None) else text,
+            "refusal": self.refusal,
+        }
+        reasoning = "".join(self.reasoning)
+        legacy = self._reading.legacy_functions and self.calls
+        for key, value in (
+            ("annotations", self.annotations),
+            ("tool_calls", None if legacy else self.calls),
+            ("function_call", self.calls[0]["function"] if legacy else None),
+            ("reasoning_content", reasoning),
+            ("thinking_blocks", self.thinking),
+            ("images", self.images),
+            ("extra_content", google(self.signature) if self.signature else None),
+        ):
+            if value:
+                message[key] = value
+        finish = "function_call" if legacy and self.finish == "tool_calls" else self.finish
+        return {"index": self._index, "message": message, "logprobs": self.logprobs, "finish_reason": finish}
+
+
+def tool_call(reading: Reading, id: str, name: str, arguments: str, signature: str | None) -> dict[str, Any]:
+    """A call of a tool as OpenAI writes it, under the client's own name for the tool."""
+    name = reading.names.get(name, name)
+    call: dict[str, Any]
+    if name in reading.custom:
+        call = {"id": id, "type": "custom", "custom": {"name": name, "input": custom_input(arguments)}}
+    else:
+        call = {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    if signature:
+        call["extra_content"] = google(signature)
+    return call
+
+
+def google(signature: str) -> dict[str, Any]:
+    """Where Google's own OpenAI layer puts a thought signature."""
+    return {"google": {"thought_signature": signature}}
+
+
+def custom_input(arguments: str) -> str:
+    """The text of a custom tool's call, out of the function that it travelled as."""
+    try:
+        return str(msgspec.json.decode(arguments, type=dict[str, Any]).get("input", arguments))
+    except msgspec.DecodeError:
+        return arguments
+
+
+def without_fence(text: str) -> str:
+    """The inside of a Markdown fence, if the whole text is one fence."""
+    body = text.strip()
+    if not (body.startswith("```") and body.endswith("```") and len(body) > 6):
+        return text
+    head, newline, inside = body[3:-3].partition("\n")
+    return inside.strip() if newline and head.strip().lower() in ("", "json") and "```" not in inside else text
+
+
+def completion(stamp: Stamp, model: str, choices: list[Message], usage: Usage, service_tier: str | None) -> bytes:
+    """The whole answer."""
+    answer: dict[str, Any] = {
+        "id": stamp.id,
+        "object": "chat.completion",
+        "created": stamp.created,
+        "model": model,
+        "choices": [message.choice() for message in choices],
+        "usage": usage_object(usage),
+        "system_fingerprint": None,
+    }
+    if service_tier:
+        answer["service_tier"] = service_tier
+    return encode(answer)
+
+
+class Chunks:
+    """Writes the chunks of one streamed choice; every method returns the bytes to say.
+
+    The first chunk carries the role, and is written with the first thing that there is to say: until then nobody has
+    answered, and another vendor may be asked.
+    """
+
+    def __init__(self, stamp: Stamp, reading: Reading) -> None:
+        self._stamp = stamp
+        self._reading = reading
+        self._head = b""
+        usage = b',"usage":null' if reading.include_usage else b""
+        self._tail = b'},"logprobs":null,"finish_reason":null}]' + usage + b"}\n\n"
+        self._wrote_text = False
+        self._calls = 0
+        self.model = reading.model
+
+    def begun(self) -> bool:
+        """True once the client has been told something."""
+        return bool(self._head)
+
+    def text(self, text: str) -> bytes:
+        first = b"" if self._wrote_text else self._role(b'""')
+        self._wrote_text = True
+        return first + self._delta(b'"content":' + encode(text))
+
+    def reasoning(self, text: str) -> bytes:
+        return self._role(b"null") + self._delta(b'"reasoning_content":' + encode(text))
+
+    def refusal(self, text: str) -> bytes:
+        return self._role(b"null") + self._delta(b'"refusal":' + encode(text))
+
+    def extra(self, name: str, value: Any) -> bytes:
+        """A member of the message that comes whole, in one chunk."""
+        return self._role(b"null") + self._delta(encode(name) + b":" + encode(value))
+
+    def call(self, id: str, name: str, signature: str | None = None, arguments: str = "") -> tuple[int, bytes]:
+        """Open a call of a tool; return its index, for `arguments`, and the bytes."""
+        index = self._calls
+        self._calls += 1
+        call = tool_call(self._reading, id, name, "", signature)
+        if "function" in call:
+            call["function"]["arguments"] = arguments
+        else:
+            call["custom"]["input"] = custom_input(arguments) if arguments else ""
+        said = self._role(b"null")
+        if self._reading.legacy_functions:
+            said += b"" if index else self._delta(b'"function_call":' + encode(call["function"]))
+        else:
+            said += self._delta(b'"tool_calls":[' + encode({"index": index, **call}) + b"]")
+        return index, said
+
+    def arguments(self, index: int, piece: str) -> bytes:
+        """The next piece of the arguments of a function's call."""
+        if self._reading.legacy_functions:
+            return b"" if index else self._delta(b'"function_call":{"arguments":' + encode(piece) + b"}")
+        where = b'"tool_calls":[{"index":' + str(index).encode()
+        return self._delta(where + b',"function":{"arguments":' + encode(piece) + b"}}]")
+
+    def custom_input(self, index: int, text: str) -> bytes:
+        """The text of a custom tool's call, whole."""
+        where = b'"tool_calls":[{"index":' + str(index).encode()
+        return self._delta(where + b',"custom":{"input":' + encode(text) + b"}}]")
+
+    def finish(self, reason: str, usage: Usage, service_tier: str | None, *, refused: bool = False) -> bytes:
+        """The last chunk of the choice, the usage if it was asked for, and the end."""
+        said = b""
+        if not self._wrote_text and not self._calls and not refused:
+            # An answer without any text is an empty text, not a null: the same as in an answer that is not streamed.
+            said = self._role(b'""') if not self._head else self._delta(b'"content":""')
+        if self._reading.legacy_functions and reason == "tool_calls":
+            reason = "function_call"
+        tail = self._tail.replace(b'"finish_reason":null', b'"finish_reason":' + encode(reason), 1)
+        if service_tier:
+            tail = tail[:-3] + b',"service_tier":' + encode(service_tier) + b"}\n\n"
+        said += self._head + tail
+        if self._reading.include_usage:
+            said += self._head.partition(b',"choices":')[0]
+            said += b',"choices":[],"usage":' + encode(usage_object(usage)) + b"}\n\n"
+        return said + sse.DONE
+
+    def _role(self, content: bytes) -> bytes:
+        if self._head:
+            return b""
+        head = {
+            "id": self._stamp.id,
+            "object": "chat.completion.chunk",
+            "created": self._stamp.created,
+            "model": self.model,
+            "system_fingerprint": None,
+        }
+        self._head = b"data: " + encode(head)[:-1] + b',"choices":[{"index":0,"delta":{'
+        return self._delta(b'"role":"assistant","content":' + content + b',"refusal":null')
+
+    def _delta(self, members: bytes) -> bytes:
+        return self._head + members + self._tail

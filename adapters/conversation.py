@@ -1,0 +1,316 @@
+"""The client's messages as turns of a conversation, before any vendor's spelling.
+
+Every vendor but OpenAI wants turns that alternate, results of tools directly behind their calls, and no empty text.
+That is worked out once, here; the adapters only spell it. Rules and sources: docs/translation.md, "Messages".
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from adapters import wire
+from adapters.base import Warnings, invalid, unsupported
+
+PLACEHOLDER = "."  # vendors refuse empty turns, and text of nothing but white space
+
+
+class Text(msgspec.Struct, frozen=True):
+    text: str
+    cache: Literal["5m", "1h"] | None = None
+    signature: str | None = None  # Gemini's thought signature of this text
+
+
+class Image(msgspec.Struct, frozen=True):
+    url: str
+    param: str
+    detail: str | None = None
+    cache: Literal["5m", "1h"] | None = None
+
+
+class Audio(msgspec.Struct, frozen=True):
+    data: str  # base64
+    format: str
+    param: str
+
+
+class File(msgspec.Struct, frozen=True):
+    data: str  # a data URL, or bare base64
+    filename: str | None
+    param: str
+    cache: Literal["5m", "1h"] | None = None
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A call of a tool. `arguments` is a JSON object, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: msgspec.Raw
+    signature: str | None = None
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a tool answered to the call `id`."""
+
+    id: str
+    name: str
+    parts: tuple[Text | Image, ...]
+
+
+class Thinking(msgspec.Struct, frozen=True):
+    """A thinking block of Anthropic's, signed; it goes back as it came or not at all."""
+
+    block: dict[str, Any]
+
+
+Block = Text | Image | Audio | File | Call | Result | Thinking
+
+
+class Turn(msgspec.Struct):
+    role: Literal["system", "user", "assistant"]
+    blocks: list[Block]
+
+
+class Conversation(msgspec.Struct):
+    """`system` is the leading run of system messages; later ones are turns of their own."""
+
+    system: list[Text]
+    turns: list[Turn]
+
+
+def read(chat: wire.Chat, warnings: Warnings) -> Conversation:
+    """Work out the turns. Raises `Failure` (400) where calls and results of tools do not fit together."""
+    if not chat.messages:
+        raise invalid("Invalid 'messages': expected at least one message.", "messages")
+    return _Reader(warnings).read(chat.messages)
+
+
+class _Reader:
+    """Walks the messages once. `open` holds the calls that still wait for their result: id -> name."""
+
+    def __init__(self, warnings: Warnings) -> None:
+        self._warnings = warnings
+        self._open: dict[str, str] = {}
+        self._turns: list[Turn] = []
+        self._system: list[Text] = []
+
+    def read(self, messages: list[wire.Message]) -> Conversation:
+        for i, message in enumerate(messages):
+            if self._open and not isinstance(message, wire.Tool | wire.Function):
+                raise self._unanswered(f"messages[{i}]")
+            self._read(message, f"messages[{i}]")
+        if self._open:
+            raise self._unanswered("messages")
+        if not any(turn.role == "user" for turn in self._turns):
+            self._warnings.add("added", "messages")
+            self._turns.append(Turn("user", [Text(PLACEHOLDER)]))
+        return Conversation(self._system, self._turns)
+
+    def _read(self, message: wire.Message, where: str) -> None:
+        match message:
+            case wire.System(content=content) | wire.Developer(content=content):
+                texts = [block for block in self._parts(content, where) if isinstance(block, Text)]
+                if self._turns:
+                    self._say("system", texts)
+                else:
+                    self._system += texts
+            case wire.User(content=content):
+                self._say("user", self._parts(content, where) or [self._nothing(where)])
+            case wire.Assistant():
+                self._say("assistant", self._assistant(message, where))
+            case wire.Tool(tool_call_id=id, content=content):
+                id = plain_id(id)
+                if id not in self._open:
+                    raise invalid(
+                        f"Invalid parameter: {where} answers the tool call '{id}', which no preceding message with "
+                        "'tool_calls' made.",
+                        f"{where}.tool_call_id",
+                    )
+                self._say("user", [self._result(id, content, where)])
+            case wire.Function(name=name, content=content):
+                id = next((id for id, called in self._open.items() if called == name), "")
+                if not id:
+                    raise invalid(
+                        f"Invalid parameter: {where} answers '{name}', which was not called.", f"{where}.name"
+                    )
+                self._say("user", [self._result(id, content or "", where)])
+
+    def _say(self, role: Literal["system", "user", "assistant"], blocks: Iterable[Block]) -> None:
+        """Append to the last turn if it has the same role, else begin one; a turn of nothing is no turn."""
+        blocks = list(blocks)
+        if not blocks:
+            return
+        if self._turns and self._turns[-1].role == role:
+            self._turns[-1].blocks += blocks
+        else:
+            self._turns.append(Turn(role, blocks))
+
+    def _nothing(self, where: str) -> Text:
+        self._warnings.add("added", f"{where}.content")
+        return Text(PLACEHOLDER)
+
+    def _result(self, id: str, content: str | list[wire.TextPart | wire.ImagePart], where: str) -> Result:
+        name = self._open.pop(id)
+        parts = tuple(part for part in self._parts(content, where) if isinstance(part, Text | Image))
+        return Result(id, name, parts)
+
+    def _unanswered(self, where: str) -> Exception:
+        ids = ", ".join(self._open)
+        return invalid(
+            "An assistant message with 'tool_calls' must be followed by tool messages responding to each "
+            f"'tool_call_id'. The following tool_call_ids did not have response messages: {ids}.",
+            where,
+        )
+
+    def _assistant(self, message: wire.Assistant, where: str) -> list[Block]:
+        if message.audio is not None:
+            raise unsupported(f"{where}.audio", "only OpenAI keeps the audio of earlier answers")
+        blocks: list[Block] = [Thinking(_without_index(block)) for block in message.thinking_blocks or ()]
+        signature = _google(message.extra_content)
+        texts = [block for block in self._parts(message.content, where) if isinstance(block, Text)]
+        if message.refusal:
+            texts.append(Text(message.refusal))
+        if signature and texts:
+            texts[-1] = Text(texts[-1].text, texts[-1].cache, signature)
+        blocks += texts
+        for j, call in enumerate(message.tool_calls or ()):
+            read = _call(call)
+            if read.id in self._open:
+                raise invalid(f"Invalid parameter: duplicate tool call id '{read.id}'.", f"{where}.tool_calls[{j}].id")
+            self._open[read.id] = read.name
+            blocks.append(read)
+        if message.function_call is not None:
+            legacy = message.function_call
+            id = f"call_legacy_{len(self._turns)}"
+            self._open[id] = legacy.name
+            blocks.append(Call(id, legacy.name, arguments(legacy.arguments)))
+        return blocks
+
+    def _parts(self, content: Any, where: str) -> list[Block]:
+        if content is None or content == "":
+            return []
+        if isinstance(content, str):
+            return [Text(content)]
+        return [block for j, part in enumerate(content) if (block := _part(part, f"{where}.content[{j}]")) is not None]
+
+
+def _part(part: Any, where: str) -> Block | None:
+    match part:
+        case wire.TextPart(text=text):
+            return Text(text, _mark(part)) if text else None
+        case wire.RefusalPart(refusal=text):
+            return Text(text) if text else None
+        case wire.ImagePart(image_url=image):
+            return Image(image.url, f"{where}.image_url.url", image.detail, _mark(part))
+        case wire.AudioPart(input_audio=audio):
+            return Audio(audio.data, audio.format, where)
+        case wire.FilePart(file=file):
+            if file.file_id is not None:
+                raise unsupported(
+                    f"{where}.file.file_id", "the file is stored at OpenAI; send its bytes as 'file_data'"
+                )
+            if file.file_data is None:
+                raise invalid("Missing required parameter: 'file_data'.", f"{where}.file.file_data")
+            return File(file.file_data, file.filename, where, _mark(part))
+    raise AssertionError(part)  # the decoder lets no other part through
+
+
+def _mark(part: wire.TextPart | wire.ImagePart | wire.FilePart) -> Literal["5m", "1h"] | None:
+    mark = part.prompt_cache_breakpoint
+    return None if mark is None else "1h" if mark.ttl else "5m"
+
+
+def _call(call: wire.FunctionToolCall | wire.CustomToolCall) -> Call:
+    if isinstance(call, wire.CustomToolCall):
+        wrapped = msgspec.Raw(msgspec.json.encode({"input": call.custom.input}))
+        return Call(plain_id(call.id), call.custom.name, wrapped, _signature(call))
+    return Call(plain_id(call.id), call.function.name, arguments(call.function.arguments), _signature(call))
+
+
+def _signature(call: wire.FunctionToolCall | wire.CustomToolCall) -> str | None:
+    """Gemini's thought signature, in whichever of the known places this client has kept it."""
+    found = _google(call.extra_content)
+    if not found and isinstance(call, wire.FunctionToolCall):
+        kept = (call.provider_specific_fields or {}).get("thought_signature")
+        found = kept if isinstance(kept, str) else call.function.thought_signature
+    return found or call.id.partition("__thought__")[2] or None
+
+
+def _google(extra_content: dict[str, Any] | None) -> str | None:
+    google = (extra_content or {}).get("google")
+    found = google.get("thought_signature") if isinstance(google, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _without_index(block: dict[str, Any]) -> dict[str, Any]:
+    """`index` was ours, for the sake of the SDKs' accumulators."""
+    return {key: value for key, value in block.items() if key != "index"}
+
+
+def plain_id(id: str) -> str:
+    """The id of a call without the signature that LiteLLM's clients append to it."""
+    return id.partition("__thought__")[0]
+
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def arguments(text: str | None) -> msgspec.Raw:
+    """A call's arguments as a JSON object, to the letter where it is one; a broken call is wrapped, never dropped."""
+    if not text or not text.strip():
+        return msgspec.Raw(b"{}")
+    raw = text.encode()
+    try:
+        _object.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return msgspec.Raw(msgspec.json.encode({"_raw": text}))
+    return msgspec.Raw(raw)
+
+
+def fold_system(turns: list[Turn], *, keep: bool) -> list[Turn]:
+    """Place the system turns of mid-conversation: kept where the model takes them, else text in a user's turn.
+
+    They are never hoisted to the top: that would rewrite the prefix that the vendor has cached.
+    """
+    folded: list[Turn] = []
+    carried: list[Block] = []
+    for i, turn in enumerate(turns):
+        following = turns[i + 1].role if i + 1 < len(turns) else None
+        if turn.role != "system":
+            blocks = [*carried, *turn.blocks] if turn.role == "user" else turn.blocks
+            carried = [] if turn.role == "user" else carried
+            _merge(folded, Turn(turn.role, list(blocks)))
+        elif keep and folded and folded[-1].role == "user" and following in ("assistant", None):
+            folded.append(turn)
+        else:
+            told = [Text(f"<system>{block.text}</system>") for block in turn.blocks if isinstance(block, Text)]
+            if following == "user":
+                carried += told
+            else:
+                _merge(folded, Turn("user", list(told)))
+    return folded
+
+
+def _merge(turns: list[Turn], turn: Turn) -> None:
+    """Results of tools stay in front of whatever else a user's turn says."""
+    if turn.role == "user":
+        turn.blocks.sort(key=lambda block: not isinstance(block, Result))
+    if turns and turns[-1].role == turn.role:
+        turns[-1].blocks += turn.blocks
+    else:
+        turns.append(turn)
+
+
+_DATA_URL = re.compile(
+    r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?(?P<base64>;base64)?,(?P<data>.*)", re.DOTALL | re.IGNORECASE
+)
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """`(media type, base64)` of a data URL (RFC 2397), or None if it is another kind of URL or not base64."""
+    found = _DATA_URL.fullmatch(url)
+    if found is None or not found["base64"]:
+        return None
+    return found["type"].lower(), found["data"]

@@ -1,0 +1,78 @@
+"""The client's letter: the few members that we act on, and the sealed rest.
+
+The letter is read shallowly once. Only an adapter that must translate it opens it wholly, and then once for all
+candidates: `Envelope.chat` remembers.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from adapters import letter, wire
+from adapters.base import invalid
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Outside(msgspec.Struct):
+    """What is written on the outside of the letter; everything else is skipped, not read."""
+
+    model: str
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: int | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Outside)
+
+
+class Envelope:
+    """One request, as it came. `raw` is the body of the request, never changed."""
+
+    def __init__(self, raw: bytes, outside: _Outside) -> None:
+        self.raw = raw
+        self.model = outside.model
+        self.stream = bool(outside.stream)
+        self.include_usage = bool(outside.stream_options and outside.stream_options.include_usage)
+        self.choices = outside.n or 1
+        self.user = outside.safety_identifier or outside.user
+        self.metadata = outside.metadata if isinstance(outside.metadata, dict) else {}
+
+    @cached_property
+    def opened(self) -> tuple[wire.Chat, list[str]]:
+        """The whole request, opened, and the paths of the members that nobody knows."""
+        return letter.read(self.raw)
+
+    @property
+    def chat(self) -> wire.Chat:
+        """The whole request, opened. Raises `Failure` (400) if it is not one."""
+        return self.opened[0]
+
+    @cached_property
+    def fields(self) -> dict[str, msgspec.Raw]:
+        """The members of the body, each still sealed: for those who only pass on."""
+        return _members.decode(self.raw)
+
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def seal(raw: bytes) -> Envelope:
+    """Read the outside of a request. Raises `Failure` (400) when the body is not JSON or names no model."""
+    try:
+        outside = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise letter.wrong(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(f"The body of the request is not valid JSON: {error}.", None, "invalid_json") from None
+    except RecursionError:
+        raise invalid("The body of the request is nested too deeply.", None, "invalid_json") from None
+    if outside.stream_options is not None and not outside.stream:
+        raise invalid("'stream_options' is only allowed when 'stream' is true.", "stream_options")
+    return Envelope(raw, outside)

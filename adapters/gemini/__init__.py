@@ -1,0 +1,8 @@
+"""Google's Gemini API, `generateContent` of the Developer API (ai.google.dev/api, v1beta)."""
+
+from adapters.gemini.answer import response
+from adapters.gemini.errors import error
+from adapters.gemini.request import headers, remote, request
+from adapters.gemini.stream import stream
+
+__all__ = ["error", "headers", "remote", "request", "response", "stream"]

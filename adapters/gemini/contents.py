@@ -1,0 +1,157 @@
+"""Turns of a conversation in Gemini's words."""
+
+import base64
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from adapters import media
+from adapters.base import Capabilities, Supplies, Warnings, invalid
+from adapters.conversation import (
+    PLACEHOLDER,
+    Audio,
+    Block,
+    Call,
+    File,
+    Image,
+    Result,
+    Text,
+    Thinking,
+    Turn,
+    data_url,
+)
+from adapters.tools import Names
+
+_ROLES = {"user": "user", "assistant": "model"}
+_OWN_HOSTS = frozenset({"generativelanguage.googleapis.com", "www.youtube.com", "youtube.com", "youtu.be"})
+_AUDIO = {"wav": "audio/wav", "mp3": "audio/mp3"}
+_LEVELS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH", "original": "MEDIA_RESOLUTION_ULTRA_HIGH"}
+# Documented by Google for histories whose signatures are lost; the vendor then does not check.
+LOST_SIGNATURE = "skip_thought_signature_validator"
+
+
+def googles_own(url: str) -> bool:
+    """True for addresses that Gemini reads by itself."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" and parts.hostname in _OWN_HOSTS
+
+
+class Speller:
+    """Spells turns. Signatures go back on exactly the part that had them; nothing else of another vendor does."""
+
+    def __init__(self, names: Names, able: Capabilities, supplies: Supplies, warnings: Warnings) -> None:
+        self._names = names
+        self._able = able
+        self._supplies = supplies
+        self._warnings = warnings
+
+    def contents(self, turns: list[Turn]) -> list[dict[str, Any]]:
+        """The member `contents`."""
+        if turns[0].role == "assistant":
+            self._warnings.add("added", "messages")
+            turns = [Turn("user", [Text(PLACEHOLDER)]), *turns]
+        said: list[dict[str, Any]] = []
+        for turn in turns:
+            parts = self._parts(turn.blocks)
+            if not parts:
+                continue
+            if said and said[-1]["role"] == _ROLES[turn.role]:
+                said[-1]["parts"] += parts
+            else:
+                said.append({"role": _ROLES[turn.role], "parts": parts})
+        return said
+
+    def _parts(self, blocks: list[Block]) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = []
+        called = False
+        for block in blocks:
+            match block:
+                case Text(text=text, signature=signature):
+                    parts.append({"text": text} | ({"thoughtSignature": signature} if signature else {}))
+                case Call():
+                    parts.append(self._call(block, first=not called))
+                    called = True
+                case Result():
+                    parts += self._result(block)
+                case Image():
+                    parts.append(self._image(block))
+                case Audio(data=data, format=format):
+                    parts.append(_inline(_AUDIO[format], data))
+                case File():
+                    parts.append(self._file(block))
+                case Thinking():
+                    pass  # another vendor's, and bound to it
+        return parts
+
+    def _call(self, call: Call, *, first: bool) -> dict[str, Any]:
+        spelled: dict[str, Any] = {"name": self._names.wire(call.name), "args": call.arguments}
+        part: dict[str, Any] = {"functionCall": spelled}
+        if not self._able.call_ids:
+            return part
+        spelled["id"] = call.id
+        signature = call.signature or self._supplies.signatures.get(call.id)
+        if signature is None and first:
+            # Only the first call of a step must carry one.
+            signature = LOST_SIGNATURE
+            self._warnings.add("added", "thought_signature")
+        return part | ({"thoughtSignature": signature} if signature else {})
+
+    def _result(self, result: Result) -> list[dict[str, Any]]:
+        texts = "".join(part.text for part in result.parts if isinstance(part, Text))
+        images = [self._image(part) for part in result.parts if isinstance(part, Image)]
+        spelled: dict[str, Any] = {"name": self._names.wire(result.name), "response": {"output": _output(texts)}}
+        if self._able.call_ids:
+            spelled["id"] = result.id
+            if images:
+                spelled["parts"] = images
+            return [{"functionResponse": spelled}]
+        return [{"functionResponse": spelled}, *images]
+
+    def _image(self, image: Image) -> dict[str, Any]:
+        inline = data_url(image.url)
+        if inline is None and (fetched := self._supplies.images.get(image.url)) is not None:
+            inline = fetched.media_type, base64.b64encode(fetched.data).decode()
+        if inline is not None:
+            part = _inline(media.kind(inline[0], inline[1]), inline[1])
+        elif googles_own(image.url):
+            part = {"fileData": {"fileUri": image.url}}
+        else:
+            raise invalid("Expected an https URL or a data URL with base64.", image.param, "invalid_image_url")
+        level = _LEVELS.get(image.detail or "")
+        if level is not None and self._able.call_ids:
+            part["mediaResolution"] = {"level": level}
+        return part
+
+    def _file(self, file: File) -> dict[str, Any]:
+        declared, data = data_url(file.data) or ("", file.data)
+        return _inline(media.kind(declared, data, file.filename), data)
+
+
+def _inline(kind: str, data: str) -> dict[str, Any]:
+    return {"inlineData": {"mimeType": kind, "data": data}}
+
+
+_structured = msgspec.json.Decoder(dict[str, Any] | list[Any])
+
+
+def _output(text: str) -> Any:
+    """A tool's output: JSON where it is an object or a list, to the letter; else the text.
+
+    An object with a member `$ref` would be read as a pointer to a part (BerriAI/litellm#38223): that stays text.
+    """
+    if text.lstrip()[:1] not in ("{", "["):
+        return text
+    raw = text.encode()
+    try:
+        parsed = _structured.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return text if '"$ref"' in text and _points(parsed) else msgspec.Raw(raw)
+
+
+def _points(value: Any) -> bool:
+    if isinstance(value, dict):
+        found = value.get("$ref")
+        return (isinstance(found, str) and bool(found)) or any(map(_points, value.values()))
+    return isinstance(value, list) and any(map(_points, value))

@@ -1,0 +1,202 @@
+"""The request to Gemini, from OpenAI's."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from adapters import conversation, fields, tools, wire
+from adapters.anthropic.messages import remote as remote_images
+from adapters.base import Call, Capabilities, Reading, Remote, Supplies, Target, Warnings, invalid, unsupported
+from adapters.envelope import Envelope
+from adapters.gemini import contents, schema
+from adapters.gemini.thinking import config as thinking_config
+
+_encode = msgspec.json.Encoder().encode
+_TOOL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}").fullmatch
+
+
+def headers(key: str) -> Mapping[str, str]:
+    """The headers of every request to a provider, credentials included."""
+    return {"x-goog-api-key": key}
+
+
+def remote(envelope: Envelope, target: Target) -> list[Remote]:
+    """Gemini wants bytes; only Google's own files and YouTube it finds by itself."""
+    return remote_images(envelope.chat, contents.googles_own)
+
+
+def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
+    """The request in Gemini's words. Raises `Failure` (400) for what cannot be said in them."""
+    chat, unknown = envelope.opened
+    able = target.capabilities
+    warnings = Warnings()
+    fields.apply(chat, unknown, "gemini", warnings)
+    if (chat.n or 1) > 1 and envelope.stream:
+        raise unsupported("n", "Gemini gives several answers only without a stream")
+    talk = conversation.read(chat, warnings)
+    if talk.turns[-1].role == "assistant":
+        raise invalid(
+            f"{target.model} does not continue an assistant's message: the last message must not be the assistant's.",
+            "messages",
+        )
+    box = tools.read(chat)
+    names = tools.Names(_TOOL_NAME, 128)
+    names.claim(tool.name for tool in box.tools)
+    body: dict[str, Any] = {}
+    turns = conversation.fold_system(talk.turns, keep=False)
+    if talk.system and able.system:
+        body["systemInstruction"] = {"parts": [{"text": block.text} for block in talk.system]}
+    elif talk.system:
+        # Gemma knows no system instruction: the first user's turn begins with it.
+        turns = [conversation.Turn("user", list(talk.system)), *turns]
+    body["contents"] = contents.Speller(names, able, supplies, warnings).contents(turns)
+    body |= _tools(chat, box, able, names)
+    if generation := _generation(chat, box, target, warnings):
+        body["generationConfig"] = generation
+    body |= _tier(chat.service_tier, warnings)
+    reading = Reading(
+        stream=envelope.stream,
+        choices=envelope.choices,
+        include_usage=envelope.include_usage,
+        names=names.clients,
+        custom=frozenset(tool.name for tool in box.tools if tool.custom),
+        legacy_functions=box.legacy,
+        model=target.model,
+    )
+    verb = "streamGenerateContent?alt=sse" if envelope.stream else "generateContent"
+    path = f"/v1beta/models/{quote(target.model, safe='')}:{verb}"
+    return Call(path=path, body=_encode(body), reading=reading, warnings=warnings)
+
+
+def _tools(chat: wire.Chat, box: tools.Toolbox, able: Capabilities, names: tools.Names) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    specs: list[dict[str, Any]] = []
+    config: dict[str, Any] = {}
+    if box.tools:
+        specs.append({"functionDeclarations": [_declaration(tool, names) for tool in box.tools]})
+    if box.choice is not None:
+        config["functionCallingConfig"] = _choice(box.choice, names)
+    if chat.web_search_options is not None:
+        if box.tools and not able.call_ids:
+            raise unsupported("web_search_options", "this model does not search and call functions in one request")
+        specs.append({"googleSearch": {}})
+        if box.tools:
+            config["includeServerSideToolInvocations"] = True
+    if specs:
+        said["tools"] = specs
+    if config:
+        said["toolConfig"] = config
+    return said
+
+
+def _declaration(tool: tools.Tool, names: tools.Names) -> dict[str, Any]:
+    """`parametersJsonSchema` takes real JSON Schema; the older `parameters` refuses half of it."""
+    said: dict[str, Any] = {"name": names.wire(tool.name), "description": tool.description or ""}
+    if tool.parameters and tool.parameters.get("properties"):
+        said["parametersJsonSchema"] = schema.clean(tool.parameters)
+    return said
+
+
+_MODES = {"auto": "AUTO", "none": "NONE", "any": "ANY", "tool": "ANY"}
+
+
+def _choice(choice: tools.Choice, names: tools.Names) -> dict[str, Any]:
+    if choice.mode == "tool" and choice.name is not None:
+        return {"mode": "ANY", "allowedFunctionNames": [names.wire(choice.name)]}
+    if choice.only is not None:
+        # AUTO refuses a list of names; VALIDATED is AUTO that takes one.
+        mode = "VALIDATED" if choice.mode == "auto" else _MODES[choice.mode]
+        return {"mode": mode, "allowedFunctionNames": [names.wire(name) for name in choice.only]}
+    return {"mode": _MODES[choice.mode]}
+
+
+def _generation(chat: wire.Chat, box: tools.Toolbox, target: Target, warnings: Warnings) -> dict[str, Any]:
+    able = target.capabilities
+    said: dict[str, Any] = {}
+    if (cap := _cap(chat, target, warnings)) is not None:
+        said["maxOutputTokens"] = cap
+    for control in _CONTROLS:
+        value = getattr(chat, control.name)
+        if value is not None and getattr(able, control.needs):
+            said[control.spelled] = value
+        elif value is not None and value != control.neutral:
+            warnings.add("dropped", control.name)
+    if stop := [chat.stop] if isinstance(chat.stop, str) else chat.stop:
+        if not all(stop):
+            raise invalid("Invalid 'stop': a stop sequence is at least one character.", "stop")
+        said["stopSequences"] = stop
+    if chat.seed is not None:
+        said["seed"] = chat.seed % 2**31
+    if (chat.n or 1) > 1:
+        said["candidateCount"] = chat.n
+    said |= _logprobs(chat) | _format(chat, box, able)
+    if thinking := thinking_config(chat.reasoning_effort, able, warnings):
+        said["thinkingConfig"] = thinking
+    return said
+
+
+class _Control(NamedTuple):
+    """A number that goes through as it is, if the model obeys it; losing its neutral value is losing nothing."""
+
+    name: str
+    spelled: str
+    needs: str  # the capability
+    neutral: float
+
+
+_CONTROLS = (
+    _Control("temperature", "temperature", "sampling", 1),
+    _Control("top_p", "topP", "sampling", 1),
+    _Control("frequency_penalty", "frequencyPenalty", "penalties", 0),
+    _Control("presence_penalty", "presencePenalty", "penalties", 0),
+)
+
+
+def _logprobs(chat: wire.Chat) -> dict[str, Any]:
+    """Beware the names: Gemini's `logprobs` is the count."""
+    if not chat.logprobs:
+        return {}
+    return {"responseLogprobs": True} | ({"logprobs": chat.top_logprobs} if chat.top_logprobs else {})
+
+
+def _cap(chat: wire.Chat, target: Target, warnings: Warnings) -> int | None:
+    """Counts thoughts and answer; without one from the client none is sent."""
+    asked = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
+    param = "max_tokens" if chat.max_completion_tokens is None else "max_completion_tokens"
+    if chat.max_tokens is not None and asked != chat.max_tokens:
+        raise invalid("'max_tokens' and 'max_completion_tokens' are both given, and differ.", "max_tokens")
+    if asked is None:
+        return None
+    if asked < 1:
+        raise invalid(f"Invalid '{param}': expected at least 1, got {asked}.", param)
+    if asked > target.max_output:
+        warnings.add("clamped", param)
+    return min(asked, target.max_output)
+
+
+def _format(chat: wire.Chat, box: tools.Toolbox, able: Capabilities) -> dict[str, Any]:
+    format = chat.response_format
+    if format is None or isinstance(format, wire.TextFormat):
+        return {}
+    if box.tools and not able.json_with_tools:
+        raise unsupported("response_format", "this model does not write JSON and call functions in one request")
+    if isinstance(format, wire.JsonObjectFormat) or format.json_schema.schema is None:
+        return {"responseMimeType": "application/json"}
+    if not able.json_schema:
+        raise unsupported("response_format", "this model has no structured output")
+    return {"responseMimeType": "application/json", "responseJsonSchema": schema.clean(format.json_schema.schema)}
+
+
+# `auto` is left out: sent as a tier it could become the dear one.
+_TIERS = {"default": "standard", "flex": "flex", "priority": "priority", "fast": "priority"}
+
+
+def _tier(tier: str | None, warnings: Warnings) -> dict[str, Any]:
+    if tier in _TIERS:
+        return {"serviceTier": _TIERS[tier]}
+    if tier not in (None, "auto"):
+        warnings.add("dropped", "service_tier")
+    return {}
