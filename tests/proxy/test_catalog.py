@@ -1,0 +1,316 @@
+"""How a model's name becomes the list of who may serve it."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from adapters.base import Capabilities, Failure, Kind
+from proxy.catalog import CREATED, LONGEST_NAME, Catalog, ProviderRow, Route, guess, load
+from proxy.prices import Limits, Micro, Model, Price, PriceTableError, Rates
+
+SHIPPED = load((Path(__file__).resolve().parents[2] / "pricing.yaml").read_bytes())
+OPENAI = ProviderRow(name="openai", vendor="openai")
+ANTHROPIC = ProviderRow(name="anthropic", vendor="anthropic")
+GEMINI = ProviderRow(name="gemini", vendor="gemini")
+ALL = [OPENAI, ANTHROPIC, GEMINI]
+LLAMA = Model(
+    provider="groq",
+    model="meta/llama",
+    match=("llama-*",),
+    class_="standard",
+    preferred=True,
+    limits=Limits(context=8000, max_output=800),
+    prices=(Price(source="made up", per_mtok=Rates(input=Micro(1), output=Micro(1))),),
+)
+GROQ = ProviderRow(name="groq", vendor="openai", models=(LLAMA,), capabilities=Capabilities(input=("text",)))
+
+
+def order(route: Route) -> list[str]:
+    return [f"{target.provider}/{target.model}" for target in route.candidates]
+
+
+STANDARD = {"openai": "gpt-6.1-sol", "anthropic": "claude-sonnet-5-5", "gemini": "gemini-3.8-flash"}
+
+
+# --- names that are known
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "primary", "expected"),
+    [
+        pytest.param(
+            "gpt-4o",
+            ALL,
+            "gemini",
+            ["openai/gpt-4o", "gemini/gemini-3.8-flash", "anthropic/claude-sonnet-5-5"],
+            id="the asked one, then the primary's equivalent, then the rest in order",
+        ),
+        pytest.param(
+            "claude-sonnet-4-5-20250929",
+            ALL,
+            None,
+            ["anthropic/claude-sonnet-4-5-20250929", "openai/gpt-6.1-sol", "gemini/gemini-3.8-flash"],
+            id="a dated name stays as it is on the wire",
+        ),
+        pytest.param(
+            "gemini-flash-lite-latest",
+            ALL,
+            "openai",
+            ["gemini/gemini-flash-lite-latest", "openai/gpt-6-luna", "anthropic/claude-haiku-5-5"],
+            id="an alias too",
+        ),
+        pytest.param(
+            "claude-opus-5-5",
+            [OPENAI, GEMINI],
+            "gemini",
+            ["gemini/gemini-4-argon", "openai/gpt-6-astra"],
+            id="its vendor has no key: the equivalents serve",
+        ),
+        pytest.param("claude-opus-5-5", [ANTHROPIC], None, ["anthropic/claude-opus-5-5"], id="nobody else is there"),
+        pytest.param(
+            "gpt-4o",
+            [*ALL, GROQ],
+            "groq",
+            ["openai/gpt-4o", "groq/meta/llama", *(f"{p}/{STANDARD[p]}" for p in ("anthropic", "gemini"))],
+            id="a model of the configuration stands in",
+        ),
+        pytest.param(
+            "meta/llama",
+            [OPENAI, GROQ],
+            None,
+            ["groq/meta/llama", "openai/gpt-6.1-sol"],
+            id="a name with a slash that is no provider's",
+        ),
+        pytest.param("llama-9", [GROQ], None, ["groq/llama-9"], id="a pattern of the configuration"),
+        pytest.param(
+            "ft:gpt-4o-2024-08-06:us::1",
+            ALL,
+            None,
+            ["openai/ft:gpt-4o-2024-08-06:us::1"],
+            id="a fine-tune has no equal",
+        ),
+    ],
+)
+def test_a_known_name_goes_to_who_offers_it_then_to_its_equivalents(name, rows, primary, expected):
+    route = SHIPPED.route(name, rows, primary=primary)
+    assert order(route) == expected
+    assert (route.asked, route.pinned, route.auto) == (name, False, False)
+
+
+def test_two_providers_of_one_model_are_both_asked_the_exact_name_first():
+    by_pattern = Model(provider="a", model="x", match=("y*",), limits=LLAMA.limits, class_="standard")
+    exact = Model(provider="b", model="yy", limits=LLAMA.limits)
+    rows = [
+        ProviderRow(name="a", vendor="openai", models=(by_pattern,)),
+        ProviderRow(name="b", vendor="openai", models=(exact,)),
+    ]
+    assert order(SHIPPED.route("yy", rows)) == ["b/yy", "a/yy"]
+
+
+def test_a_target_carries_what_the_model_can_do_and_hold():
+    target = SHIPPED.route("claude-haiku-4-5-20251001", [ANTHROPIC]).candidates[0]
+    assert (target.vendor, target.context, target.max_output) == ("anthropic", 200_000, 64_000)
+    assert target.capabilities.temperature_xor_top_p
+    assert target.capabilities.thinking_budget == (1024, 63_999)
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "claude-opus-5-5", "meta/llama"])
+def test_without_fallback_only_the_asked_model_is_a_candidate(name):
+    assert len(SHIPPED.route(name, [*ALL, GROQ], fallback=False).candidates) == 1
+
+
+# --- pinned, auto, forwarded
+
+
+@pytest.mark.parametrize(
+    ("name", "wire"),
+    [
+        ("openai/gpt-4o", "gpt-4o"),
+        ("openai/something-new", "something-new"),
+        ("groq/meta/llama", "meta/llama"),
+        ("openai/gpt-4o/x", "gpt-4o/x"),
+    ],
+)
+def test_a_provider_in_the_name_pins_to_it(name, wire):
+    route = SHIPPED.route(name, [*ALL, GROQ], primary="gemini")
+    assert route.pinned
+    assert [target.model for target in route.candidates] == [wire]
+    assert route.candidates[0].provider == name.partition("/")[0]
+
+
+def test_auto_offers_the_preferred_standard_model_of_everyone_the_primary_first():
+    route = SHIPPED.route("auto", ALL, primary="anthropic", fallback=False)
+    assert route.auto
+    assert order(route) == [f"{name}/{STANDARD[name]}" for name in ("anthropic", "openai", "gemini")]
+
+
+def test_auto_without_anyone_is_a_503():
+    with pytest.raises(Failure) as caught:
+        SHIPPED.route("auto", [])
+    assert (caught.value.status, caught.value.code, caught.value.kind) == (503, "no_provider_available", Kind.KEY)
+
+
+@pytest.mark.parametrize(
+    ("name", "provider"),
+    [
+        ("gpt-7-nova", "openai"),
+        ("chatgpt-5o-latest", "openai"),
+        ("o5", "openai"),
+        ("o12-mini", "openai"),
+        ("ft:gpt-9:me::x", "openai"),
+        ("ft:", "openai"),
+        ("claude-sonnet-9", "anthropic"),
+        ("gemini-5-neon", "gemini"),
+        ("gemma-9-1b", "gemini"),
+    ],
+)
+def test_a_name_that_is_plainly_a_vendors_is_forwarded_as_it_is_to_it_alone(name, provider):
+    assert order(SHIPPED.route(name, [GROQ, *ALL])) == [f"{provider}/{name}"]
+    assert SHIPPED.find(provider, name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "says"),
+    [
+        pytest.param("llama-4", ALL, "`llama-4` does not exist here. GET /v1/models", id="nobody's"),
+        pytest.param("", ALL, "does not exist", id="empty"),
+        pytest.param("ollama", ALL, "does not exist", id="o without a digit"),
+        pytest.param("/", ALL, "does not exist", id="slash"),
+        pytest.param("groq/", [GROQ], "does not exist", id="nothing after the slash"),
+        pytest.param("mistral/large", ALL, "does not exist", id="unknown provider"),
+        pytest.param("gpt-7", [GEMINI], "set OPENAI_API_KEY", id="unknown, its vendor without a key"),
+        pytest.param("claude-opus-5-5", [], "set ANTHROPIC_API_KEY", id="known, nobody there"),
+        pytest.param("gemini/x", [OPENAI], "set GEMINI_API_KEY", id="pinned, its vendor without a key"),
+        pytest.param("ft:gpt-4o-2024-08-06:a::b", [GEMINI], "set OPENAI_API_KEY", id="no equivalent to serve"),
+        pytest.param("text-embedding-3-small", ALL, "no chat model but of kind embedding", id="embedding"),
+        pytest.param("gemini/gemini-embedding-001", ALL, "no chat model", id="embedding, pinned"),
+        pytest.param("x" * 10_000, ALL, "x" * LONGEST_NAME + "…", id="too long to repeat"),
+    ],
+)
+def test_a_name_that_nobody_can_serve_is_a_404_that_says_what_to_do(name, rows, says):
+    with pytest.raises(Failure) as caught:
+        SHIPPED.route(name, rows)
+    failure = caught.value
+    assert (failure.status, failure.type) == (404, "invalid_request_error")
+    assert (failure.code, failure.param, failure.kind) == ("model_not_found", "model", Kind.CALLER)
+    assert says in failure.message
+    assert len(failure.message) < 2 * LONGEST_NAME
+
+
+def test_without_fallback_a_known_model_whose_vendor_has_no_key_is_still_served_by_nobody():
+    with pytest.raises(Failure, match="set ANTHROPIC_API_KEY"):
+        SHIPPED.route("claude-opus-5-5", [OPENAI], fallback=False)
+
+
+def test_a_table_of_ones_own_may_know_other_providers():
+    table = Catalog([LLAMA])
+    assert order(table.route("llama-2", [ProviderRow(name="groq", vendor="openai")])) == ["groq/llama-2"]
+
+
+# --- what is assumed of unknown models
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "expected"),
+    [
+        (ANTHROPIC, "claude-9", {"sampling": False, "forced_tool": False, "thinking": ("adaptive",), "prefill": False}),
+        (OPENAI, "gpt-9", {"sampling": True, "efforts": (), "max_tokens_field": "max_completion_tokens"}),
+        (GROQ, "whatever", {"input": ("text",)}),
+        (ProviderRow(name="x", vendor="openai"), "gpt-9", {"max_tokens_field": "either"}),
+        (GEMINI, "gemini-9-pro", {"efforts": ("low", "high"), "call_ids": True, "thinking_budget": None}),
+        (GEMINI, "gemini-3.9", {"efforts": ("low", "high"), "sampling": False}),
+        (GEMINI, "gemini-latest", {"efforts": ("low", "high"), "call_ids": True}),
+        (GEMINI, "gemini-2.5-x", {"efforts": (), "thinking_budget": (512, 24_576), "thinking_off": False}),
+        (GEMINI, "gemini-2-x", {"thinking_budget": None, "thinking_off": True, "json_with_tools": False}),
+        (GEMINI, "gemma-9", {"system": False, "efforts": (), "sampling": True}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_unknown_model_is_assumed_to_do_the_least_of_its_generation(row, name, expected):
+    model = guess(row, name)
+    assert {key: getattr(model.capabilities, key) for key in expected} == expected
+    assert (model.prices, model.class_, model.price_at(0)) == ((), None, None)
+
+
+def test_a_fine_tuned_model_can_do_what_its_base_can_at_an_unknown_price():
+    tuned, base = SHIPPED.find("openai", "ft:o4-mini-2025-04-16:us::1"), SHIPPED.find("openai", "o4-mini")
+    assert tuned
+    assert base
+    assert (tuned.capabilities, tuned.limits) == (base.capabilities, base.limits)
+    assert (tuned.prices, tuned.class_, tuned.preferred) == ((), None, False)
+
+
+def test_the_longest_pattern_that_fits_wins_and_the_exact_name_over_all():
+    names = {"a": ("x*",), "b": ("x-y*",), "x-y": ()}
+    limits = Limits(context=1, max_output=1)
+    table = Catalog([Model(provider="p", model=name, match=globs, limits=limits) for name, globs in names.items()])
+    found = [table.find("p", name) for name in ("x", "x-y-z", "x-y", "y")]
+    assert [model and model.model for model in found] == ["a", "b", "x-y", None]
+    assert table.find("q", "x") is None
+
+
+def test_a_name_beyond_measure_is_not_searched_for():
+    assert SHIPPED.find("gemini", "gemma-3-" + "x" * LONGEST_NAME) is None
+
+
+# --- the list
+
+
+def test_the_list_shows_the_chat_models_of_those_present_each_name_once():
+    twin = ProviderRow(name="twin", vendor="openai", models=(SHIPPED.models[0],))
+    listed = SHIPPED.listing([ANTHROPIC, twin, GROQ])
+    names = [entry.id for entry in listed]
+    assert len(names) == len(set(names))
+    assert names[-1] == "meta/llama"
+    assert {entry.owned_by for entry in listed} == {"anthropic", "groq"}
+    assert not any(name.startswith(("gpt-", "gemini-", "text-embedding")) for name in names)
+
+
+def test_the_list_tells_the_release_or_else_a_constant():
+    created = {entry.id: entry.created for entry in SHIPPED.listing(ALL)}
+    assert created["gpt-5"] == 1_754_524_800  # 2025-08-07T00:00:00Z
+    assert created["gpt-6.2-sol"] == int(CREATED.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("today", "there"), [(None, True), (date(2026, 11, 30), True), (date(2026, 12, 1), False)], ids=str
+)
+def test_the_list_leaves_out_what_is_retired(today, there):
+    assert ("claude-sonnet-4-5" in [entry.id for entry in SHIPPED.listing(ALL, today)]) is there
+
+
+# --- tables that contradict themselves
+
+LIMITS = "limits: {context: 9, max_output: 9}"
+PRICED = 'class: fast, preferred: true, prices: [{source: s, per_mtok: {input: "1", output: "1"}}]'
+
+
+@pytest.mark.parametrize(
+    ("entries", "lines"),
+    [
+        pytest.param(["model: a"], [], id="fine"),
+        pytest.param(["model: a", "model: a"], ["p/a: 2 entries"], id="twice"),
+        pytest.param(["model: a, match: [x]", "model: b, match: [x]"], ["p: pattern `x` is there 2 times"], id="globs"),
+        pytest.param(["model: a, match: ['a*']", "model: ab"], ["p/a: pattern `a*` takes the name `ab`"], id="shadow"),
+        pytest.param(["model: a, class: fast"], ["p/fast: 0 preferred models, exactly one is needed"], id="none"),
+        pytest.param(
+            [f"model: a, {PRICED}", f"model: b, {PRICED}"],
+            ["p/fast: 2 preferred models, exactly one is needed"],
+            id="two",
+        ),
+        pytest.param([f"model: a, {PRICED}", "model: b, class: fast"], [], id="one"),
+        pytest.param(
+            ["model: a, x: 1", "model: b", "model: b"], ["models[0] p/a: unknown key `x`", "p/b: 2 entries"], id="all"
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_refused_with_all_its_faults(entries, lines):
+    text = "models:\n" + "".join(f"  - {{provider: p, {LIMITS}, {entry}}}\n" for entry in entries)
+    if not lines:
+        assert len(load(text.encode()).models) == len(entries)
+        return
+    with pytest.raises(PriceTableError) as caught:
+        load(text.encode())
+    assert list(caught.value.faults) == lines
+    assert str(caught.value) == "\n".join(lines)
