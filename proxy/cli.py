@@ -1,0 +1,148 @@
+"""The command `tollhouse`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from proxy import __version__
+from proxy.settings import Settings, SettingsError, load
+
+_NO_VENDOR = """\
+No vendor is configured: there is nobody to forward requests to.
+Set at least one of these (or NAME_FILE, a file that holds the key):
+  OPENAI_API_KEY       https://platform.openai.com/api-keys
+  ANTHROPIC_API_KEY    https://platform.claude.com/settings/keys
+  GEMINI_API_KEY       https://aistudio.google.com/apikey
+To see it work without a key: make demo (or: tollhouse demo)."""
+
+_EPILOG = """\
+Configuration comes from environment variables; the README lists them all. The least that is needed:
+  OPENAI_API_KEY=... tollhouse serve
+and then, in any OpenAI SDK: base_url="http://127.0.0.1:8080/v1"."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and do what it says. Exit code 2: the configuration is bad."""
+    arguments = _parser().parse_args(argv)
+    try:
+        sys.exit(arguments.act(arguments))
+    except SettingsError as error:
+        for fault in error.faults:
+            print(f"tollhouse: {fault}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="tollhouse",
+        description="One OpenAI-compatible door to OpenAI, Anthropic and Gemini.",
+        epilog=_EPILOG,
+        formatter_class=raw,
+    )
+    parser.add_argument("--version", action="version", version=f"tollhouse {__version__}")
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    listen = argparse.ArgumentParser(add_help=False)
+    listen.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    listen.add_argument("--port", type=_port, default=8080, help="port to listen on; 0: any (default: %(default)s)")
+    listen.add_argument("--config", metavar="FILE", help="YAML file, instead of TOLLHOUSE_CONFIG")
+    listen.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes; this version runs one")
+    serve = verbs.add_parser("serve", parents=[listen], help="run the proxy")
+    serve.set_defaults(act=_serve)
+    demo = verbs.add_parser("demo", parents=[listen], help="run it against simulated vendors; no keys needed")
+    demo.set_defaults(act=_demo)
+    check = verbs.add_parser("check", help="say whether the configuration is valid, and what is on and off")
+    check.add_argument("--config", metavar="FILE", help="YAML file, instead of TOLLHOUSE_CONFIG")
+    check.set_defaults(act=_check)
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535; got {text}")
+    return port
+
+
+def _workers(text: str) -> int:
+    if int(text) != 1:
+        raise argparse.ArgumentTypeError("this version runs one process; start more replicas behind a balancer")
+    return 1
+
+
+def _settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    return load(
+        environ,
+        host=getattr(arguments, "host", "127.0.0.1"),
+        port=getattr(arguments, "port", 8080),
+        config=arguments.config,
+        terminal=sys.stderr.isatty(),
+    )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, os.environ)
+    if not settings.providers:
+        print(_NO_VENDOR, file=sys.stderr)
+        return 2
+    return _run(settings, demo=False)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from proxy import demo  # only here: the simulator is no part of a server
+
+    with demo.vendors(os.environ) as environ:
+        return _run(_settings(arguments, environ), demo=True)
+
+
+def _run(settings: Settings, *, demo: bool) -> int:
+    import structlog  # here, and the server too: --help and a bad configuration are answered without them
+
+    from proxy import app, server, telemetry
+
+    telemetry.configure(settings.log_format, settings.log_level)
+    log = structlog.get_logger()
+
+    def announce(port: int) -> None:
+        url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
+        log.info("listening", url=f"{url}/v1", version=__version__, **state(settings))
+        if demo:
+            from proxy.demo import snippets
+
+            print(snippets(url), flush=True)
+
+    if not server.run(app.build(settings), settings, announce):
+        print(f"tollhouse: cannot listen on {settings.host}:{settings.port}; is it in use?", file=sys.stderr)
+        return 1
+    log.info("stopped")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments, os.environ)
+    for name, value in state(settings).items():
+        print(f"{name:10} {value}")
+    if not settings.providers:
+        print(_NO_VENDOR, file=sys.stderr)
+        return 2
+    print("The configuration is valid.")
+    return 0
+
+
+def state(settings: Settings) -> dict[str, str]:
+    """What is on and what is off, and why: for the log at start-up, and for `check`."""
+    named = {provider.name for provider in settings.providers}
+    off = [vendor for vendor in ("openai", "anthropic", "gemini") if vendor not in named]
+    offered = sum(model.provider in named and model.kind == "chat" for model in settings.catalog.models)
+    return {
+        "vendors": ", ".join(f"{p.name} ({p.base_url})" for p in settings.providers) or "none",
+        "no key for": ", ".join(off) or "none",
+        "models": str(offered),
+        "primary": settings.primary or "none",
+        "strategy": settings.strategy,
+        "fallback": "on" if settings.fallback else "off (ENABLE_LLM_FALLBACK=false)",
+        "store": "REDIS_URL is set, but this version shares nothing yet" if settings.redis_url else "none needed yet",
+        "budgets": "off (this version does not enforce them yet)",
+        "auth": f"{len(settings.client_keys)} client keys" if settings.client_keys else "open (no client keys)",
+    }

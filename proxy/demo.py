@@ -1,0 +1,45 @@
+"""`tollhouse demo`: the proxy against simulated vendors, to see it work without a key."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from proxy.simulator.client import Simulator
+
+_KEY = "demo-key"
+
+
+@contextmanager
+def vendors(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Three simulated vendors, and the environment that points at them."""
+    with Simulator.start() as simulator:
+        yield {
+            **environ,
+            "OPENAI_API_KEY": _KEY,
+            "OPENAI_BASE_URL": simulator.openai,
+            "ANTHROPIC_API_KEY": _KEY,
+            "ANTHROPIC_BASE_URL": simulator.anthropic,
+            "GEMINI_API_KEY": _KEY,
+            "GEMINI_BASE_URL": simulator.gemini,
+        }
+
+
+def snippets(url: str) -> str:
+    """What to paste into a shell to see it work."""
+    return f"""
+tollhouse demo: three simulated vendors behind {url}/v1 (no keys, no cost; answers are echoes)
+
+curl -s {url}/v1/chat/completions -H 'content-type: application/json' \\
+  -d '{{"model": "claude-sonnet-5-5", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+
+python3 - <<'PY'   # needs: pip install openai
+from openai import OpenAI
+client = OpenAI(base_url="{url}/v1", api_key="anything")
+for model in ("gpt-4o", "claude-sonnet-5-5", "gemini-3.8-flash"):
+    stream = client.chat.completions.create(
+        model=model, stream=True, messages=[{{"role": "user", "content": "Hello"}}]
+    )
+    print(model, "->", "".join(chunk.choices[0].delta.content or "" for chunk in stream))
+PY
+
+Stop with Ctrl-C.
+"""

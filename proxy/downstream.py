@@ -1,0 +1,100 @@
+"""The client's end of the line: its request's body, the answer to it, and whether it is still there.
+
+Works on ASGI's three callables themselves: a framework's response objects cost more than all the rest of a request,
+and none of them closes a vendor's stream in time when a client leaves.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from litestar.types import Receive, Scope, Send
+
+from adapters.base import Failure, Kind
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Downstream:
+    """One request, and the answer to it."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self.started = False  # something has been said: no second answer can be given
+        self.ended = False  # the answer is complete
+        self.left = False  # the client has gone; nobody listens
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return str(self._scope["method"])  # type: ignore[typeddict-item]  # only HTTP requests come to this door
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of this (lower-case) name."""
+        found: Iterable[tuple[bytes, bytes]] = self._scope["headers"]
+        return next((value.decode("latin-1") for key, value in found if key == name), None)
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises `Failure` (413) as soon as it is more than `limit` bytes."""
+        declared = self.header(b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            raise _too_large(limit)
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                self.left = True
+                raise asyncio.CancelledError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+            parts.append(part)
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def watch(self) -> None:
+        """From here on, cancel the task that serves this request when the client leaves."""
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._watch = asyncio.create_task(self._leave(serving))
+
+    async def _leave(self, serving: "asyncio.Task[None]") -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        serving.cancel()
+
+    def unwatch(self) -> None:
+        """The answer is complete: what the client does now concerns nobody."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """The status line and the headers."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+    async def write(self, data: bytes, *, more: bool = True) -> None:
+        """A piece of the body; waits while the client reads more slowly than the vendor writes."""
+        self.ended = not more
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer."""
+        await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self.write(body, more=False)
+
+
+def _too_large(limit: int) -> Failure:
+    return Failure(
+        Kind.CALLER,
+        f"The body of the request is larger than {limit} bytes.",
+        status=413,
+        type="invalid_request_error",
+        code="request_too_large",
+    )

@@ -1,0 +1,73 @@
+"""Runs the application: uvicorn, and how it stops.
+
+A SIGTERM does not close the door at once: `/readyz` answers 503, what is in flight is finished, then the process ends
+with 0. uvicorn by itself would stop listening first, and whoever asks `/readyz` would learn nothing.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from litestar import Litestar
+
+from proxy.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """A server that drains. `announce` is told the port once it is open."""
+
+    def __init__(self, config: uvicorn.Config, app: Litestar, grace: float, announce: Callable[[int], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._grace = grace
+        self._announce = announce
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the port, and say so."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self.started:
+            self._announce(self.servers[0].sockets[0].getsockname()[1])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second one ends what is still there."""
+        if self._loop is None or self._app.state.draining:
+            self.should_exit = True
+            return
+        self._app.state.draining = True
+        self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        self._draining = asyncio.ensure_future(self._finish())
+
+    async def _finish(self) -> None:
+        try:
+            async with asyncio.timeout(self._grace):
+                await self._app.state.gate.idle.wait()
+        except TimeoutError:
+            pass  # the grace is over: uvicorn cancels what is left, and each request settles in its own `finally`
+        self.should_exit = True
+
+
+def run(app: Litestar, settings: Settings, announce: Callable[[int], None]) -> bool:
+    """Serve until told to stop. False if the server could not be started."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,
+    )
+    server = Server(config, app, settings.drain_seconds, announce)
+    server.run()
+    return server.started

@@ -1,0 +1,74 @@
+"""What tests share: three simulated vendors, and tollhouse in front of them, each a real process on loopback."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+from proxy.simulator.client import Simulator
+from tests.tollhouse import Tollhouse
+
+# Short enough for a test to wait for a vendor that hangs, long enough for a busy machine.
+TIMEOUTS = "timeouts: {connect: 1, first_byte: 1, first_byte_plain: 1, idle: 1, total: 30}\n"
+LIMITS = "limits: {body: 1048576, images_from_private_networks: true}\n"
+
+
+@pytest.fixture(scope="session")
+def _simulator() -> Iterator[Simulator]:
+    with Simulator.start() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(_simulator: Simulator) -> Simulator:
+    """The three vendors, as after their start."""
+    _simulator.reset()
+    return _simulator
+
+
+def environ_of(simulator: Simulator) -> dict[str, str]:
+    """The environment that points at the simulated vendors."""
+    return {
+        "OPENAI_API_KEY": "sk-openai-canary",
+        "OPENAI_BASE_URL": simulator.openai,
+        "ANTHROPIC_API_KEY": "sk-ant-canary",
+        "ANTHROPIC_BASE_URL": simulator.anthropic,
+        "GEMINI_API_KEY": "AIza-gemini-canary",
+        "GEMINI_BASE_URL": simulator.gemini,
+    }
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration with short timeouts."""
+    path = tmp_path_factory.mktemp("config") / "tollhouse.yaml"
+    path.write_text(TIMEOUTS + LIMITS)
+    return path
+
+
+@pytest.fixture(scope="session")
+def _tollhouse(_simulator: Simulator, config: Path) -> Iterator[Tollhouse]:
+    with Tollhouse.start(environ_of(_simulator), config=str(config)) as tollhouse:
+        yield tollhouse
+
+
+@pytest.fixture
+def tollhouse(_tollhouse: Tollhouse, simulator: Simulator) -> Tollhouse:
+    """The proxy, in front of vendors as after their start."""
+    return _tollhouse
+
+
+@pytest.fixture
+def client(tollhouse: Tollhouse) -> Iterator[openai.OpenAI]:
+    """The official SDK, which asks once and does not ask again by itself."""
+    with openai.OpenAI(base_url=f"{tollhouse.url}/v1", api_key="client-key", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def http(tollhouse: Tollhouse) -> Iterator[httpx.Client]:
+    """Plain HTTP to the proxy."""
+    with httpx.Client(base_url=tollhouse.url, timeout=20) as http:
+        yield http
