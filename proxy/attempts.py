@@ -4,6 +4,7 @@ The plan is a generator: it yields a candidate and is sent how that one failed. 
 so that a table of failures is its whole test.
 """
 
+import math
 from collections.abc import Generator, Sequence
 
 from adapters.base import Failure, Kind, Target
@@ -17,13 +18,13 @@ def attempts(candidates: Sequence[Target], *, choosy: bool) -> Plan:
     `choosy`: the client asked for the first candidate by name, so what that one cannot honour is refused, not taken
     elsewhere. A candidate that cannot honour a parameter is passed over, so that no fallback ever loses one.
     """
-    failures: list[Failure] = []
+    asked: list[tuple[Target, Failure]] = []
     room = 0  # tokens of context that were not enough
     for i, target in enumerate(candidates):
-        if target.context <= room:
+        if room and target.context <= room:
             continue
         failure = yield target
-        failures.append(failure)
+        asked.append((target, failure))
         if failure.kind is Kind.TOO_LONG:
             room = max(room, target.context)
         elif failure.kind is Kind.UNSUPPORTED:
@@ -31,29 +32,34 @@ def attempts(candidates: Sequence[Target], *, choosy: bool) -> Plan:
                 return failure
         elif failure.kind.callers_fault:
             return failure
-    return verdict(failures)
+    # Who failed, but has too small a window as well, could not have served: it is no reason to ask again later.
+    return verdict(
+        [failure for target, failure in asked if failure.kind in _UNFIT or target.context > room or not room]
+    )
 
 
-# What tells the client most comes first: its own fault, then who is down, then what only we can mend.
+# These could not have served this request at any hour.
+_UNFIT = frozenset({Kind.TOO_LONG, Kind.UNSUPPORTED, Kind.MODEL})
+# What tells the client most comes first: who is down, what only we can mend; then why nobody was fit.
 _TELLING = (
-    (Kind.TOO_LONG,),
     (Kind.TRANSIENT, Kind.OVERLOADED, Kind.TIMEOUT, Kind.UNREACHABLE),
     (Kind.QUOTA, Kind.KEY),
-    (Kind.MODEL,),
-    (Kind.UNSUPPORTED,),
+    (Kind.TOO_LONG,),
+    (Kind.MODEL, Kind.UNSUPPORTED),
 )
 
 
 def verdict(failures: Sequence[Failure]) -> Failure:
-    """The most informative of the failures of all who were asked, oldest first."""
-    limited = [failure for failure in failures if failure.kind is Kind.RATE_LIMITED]
-    if limited and len(limited) == len(failures):
-        return min(limited, key=lambda failure: failure.retry_after if failure.retry_after is not None else 1e9)
-    for kinds in _TELLING:
-        for failure in failures:
-            if failure.kind in kinds:
-                return failure
-    return limited[0] if limited else nobody()
+    """The most informative of the failures of all who were asked, oldest first.
+
+    "Rate limited" is said only if all who could have served were, and with the shortest wait; "too long" and the like
+    only if nobody could have served: who is merely down now, may serve later.
+    """
+    fit = [failure for failure in failures if failure.kind not in _UNFIT]
+    if fit and all(failure.kind is Kind.RATE_LIMITED for failure in fit):
+        return min(fit, key=lambda failure: failure.retry_after if failure.retry_after is not None else math.inf)
+    told = (failure for kinds in _TELLING for failure in fit or failures if failure.kind in kinds)
+    return next(told, None) or nobody()
 
 
 def nobody() -> Failure:

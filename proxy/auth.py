@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Iterable
 
 from adapters.base import Failure, Kind
-from proxy.settings import Secret
+from proxy.environment import Secret
 
 
 class Keyring:
@@ -33,7 +33,7 @@ class Keyring:
 
 
 def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def _refused(message: str) -> Failure:

@@ -54,19 +54,19 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(act=_demo)
     check = verbs.add_parser("check", help="say whether the configuration is valid, and what is on and off")
     check.add_argument("--config", metavar="FILE", help="YAML file, instead of TOLLHOUSE_CONFIG")
+    check.add_argument("--live", action="store_true", help="ask each vendor, too, whether it takes its key")
     check.set_defaults(act=_check)
     return parser
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535; got {text}")
-    return port
+    if not (text.isdecimal() and text.isascii()) or int(text[:6]) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535; got {text!r}")
+    return int(text)
 
 
 def _workers(text: str) -> int:
-    if int(text) != 1:
+    if text != "1":
         raise argparse.ArgumentTypeError("this version runs one process; start more replicas behind a balancer")
     return 1
 
@@ -112,8 +112,8 @@ def _run(settings: Settings, *, demo: bool) -> int:
 
             print(snippets(url), flush=True)
 
-    if not server.run(app.build(settings), settings, announce):
-        print(f"tollhouse: cannot listen on {settings.host}:{settings.port}; is it in use?", file=sys.stderr)
+    if why := server.run(app.build(settings), settings, announce):
+        print(f"tollhouse: cannot listen on {settings.host} port {settings.port}: {why}", file=sys.stderr)
         return 1
     log.info("stopped")
     return 0
@@ -127,7 +127,14 @@ def _check(arguments: argparse.Namespace) -> int:
         print(_NO_VENDOR, file=sys.stderr)
         return 2
     print("The configuration is valid.")
-    return 0
+    if not arguments.live:
+        return 0
+    from proxy import live  # only here: it asks vendors, with a client of its own
+
+    findings = live.ask(settings.providers)
+    for name, finding in findings.items():
+        print(f"{name:10} {finding or 'ok'}")
+    return 1 if any(findings.values()) else 0
 
 
 def state(settings: Settings) -> dict[str, str]:

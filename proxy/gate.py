@@ -124,7 +124,7 @@ class Gate:
         supplies = Supplies(images=await self._images.fetch(wanted)) if wanted else NOTHING
         call = adapter.request(envelope, target, supplies)
         async with self._upstream.send(target.provider, call) as reply:
-            upstream_id = next((id for name in _UPSTREAM_IDS if (id := reply.header(name))), None)
+            upstream_id = next((id for name in _UPSTREAM_IDS if (id := reply.headers.get(name))), None)
             if reply.status != 200:
                 raise adapter.error(reply.status, reply.headers, await reply.body())
             head = _head(record, target, call, upstream_id)
@@ -188,8 +188,15 @@ class Gate:
 async def _next(reply: Reply, stream: Stream) -> bytes:
     """The next part worth saying; empty once `stream` is done. A failure is raised once all before it was said."""
     while not (stream.done or stream.failure):
-        data = await reply.read()
-        part = stream.feed(data) if data is not None else stream.end()
+        try:
+            data = await reply.read()
+        except Failure:
+            # The connection broke; but an answer may have been complete without its closing words.
+            part = stream.end()
+            if not stream.done:
+                raise
+        else:
+            part = stream.feed(data) if data is not None else stream.end()
         if part:
             return part
     if stream.failure:

@@ -5,6 +5,7 @@ with 0. uvicorn by itself would stop listening first, and whoever asks `/readyz`
 """
 
 import asyncio
+import math
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -37,6 +38,8 @@ class Server(uvicorn.Server):
         """The first signal drains, the second one ends what is still there."""
         if self._loop is None or self._app.state.draining:
             self.should_exit = True
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._cut)
             return
         self._app.state.draining = True
         self._loop.call_soon_threadsafe(self._drain)
@@ -45,16 +48,22 @@ class Server(uvicorn.Server):
         self._draining = asyncio.ensure_future(self._finish())
 
     async def _finish(self) -> None:
-        try:
-            async with asyncio.timeout(self._grace):
-                await self._app.state.gate.idle.wait()
-        except TimeoutError:
-            pass  # the grace is over: uvicorn cancels what is left, and each request settles in its own `finally`
+        """Wait for those who are here now, with the door open; then close it, and wait for those who came meanwhile."""
+        assert self._loop is not None
+        end = self._loop.time() + self._grace
+        if here := set(self.server_state.tasks):
+            await asyncio.wait(here, timeout=self._grace)
+        # At the end uvicorn cancels what is left, and each request settles in its own `finally`.
+        self.config.timeout_graceful_shutdown = max(1, math.ceil(end - self._loop.time()))
         self.should_exit = True
 
+    def _cut(self) -> None:
+        for task in self.server_state.tasks:
+            task.cancel()
 
-def run(app: Litestar, settings: Settings, announce: Callable[[int], None]) -> bool:
-    """Serve until told to stop. False if the server could not be started."""
+
+def run(app: Litestar, settings: Settings, announce: Callable[[int], None]) -> str | None:
+    """Serve until told to stop. If the server could not be started, why."""
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -69,5 +78,9 @@ def run(app: Litestar, settings: Settings, announce: Callable[[int], None]) -> b
         timeout_keep_alive=75,
     )
     server = Server(config, app, settings.drain_seconds, announce)
-    server.run()
-    return server.started
+    try:
+        server.run()
+    except SystemExit as error:  # how uvicorn says that it could not start
+        cause = error.__context__
+        return (cause.strerror if isinstance(cause, OSError) else None) or "the log says why"
+    return None

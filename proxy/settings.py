@@ -1,22 +1,21 @@
-"""Everything that can be set, read once: the only room that looks at the environment and at files of configuration.
+"""Everything that can be set, read once: the only room that asks the environment and files of configuration.
 
 All faults are found at once, one line each, with what was expected; nothing is started on a bad configuration.
 """
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
 import msgspec
 
 from adapters.base import Vendor
 from proxy import catalog as catalogs
 from proxy.catalog import Catalog
+from proxy.environment import Environment, Secret, flag, reason, wrong_with
 from proxy.prices import PriceTableError
 
-T = TypeVar("T")
 Strategy = Literal["fallback"]
 STRATEGIES: tuple[Strategy, ...] = ("fallback",)
 # Words of the contract that this version does not act on. To ignore them would be to promise what is not done.
@@ -24,6 +23,7 @@ NOT_YET = {
     "LLM_DAILY_BUDGET": "this version does not enforce budgets yet; it will not start as if it did. Unset it",
     "LLM_MONTHLY_BUDGET": "this version does not enforce budgets yet; it will not start as if it did. Unset it",
 }
+_LONGEST = 1e6  # seconds; clocks and timers overflow somewhere above it
 VENDORS: tuple[Vendor, ...] = ("gemini", "openai", "anthropic")  # the order in which a primary is looked for
 _KEYS: Mapping[Vendor, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
@@ -45,20 +45,9 @@ class SettingsError(ValueError):
         self.faults = tuple(faults)
 
 
-class Secret:
-    """A key that does not show itself: not in a log, not in a traceback, not in a page."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The key itself, for the one place that needs it."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "<secret>"
+def _check_seconds(name: str, seconds: float) -> None:
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"`{name}` must be more than 0 and at most {_LONGEST:.0f} seconds")
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,8 +61,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` must be more than 0 seconds")
+            _check_seconds(name, getattr(self, name))
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,6 +71,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     image: int = 20 * 1024 * 1024
     image_seconds: float = 10.0
     images_from_private_networks: bool = False
+
+    def __post_init__(self) -> None:
+        _check_seconds("image_seconds", self.image_seconds)
+        for name in ("body", "image"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1 byte")
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,47 +116,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
 
 
-class _Environment:
-    """Reads variables; what is wrong is noted, not raised, so that all of it can be told."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.faults: list[str] = []
-
-    def text(self, *names: str) -> str | None:
-        """The first of `names` that is set to something."""
-        return next((value for name in names if (value := self._environ.get(name, "").strip())), None)
-
-    def read(self, name: str, parse: Callable[[str], T], default: T, expected: str) -> T:
-        """`name` as `parse` reads it; a `ValueError` becomes a fault that says what was expected."""
-        value = self.text(name)
-        if value is None:
-            return default
-        try:
-            return parse(value)
-        except (ValueError, KeyError):
-            self.faults.append(f"{name}: expected {expected}; got {value!r}")
-            return default
-
-    def secret(self, *names: str) -> str | None:
-        """The first of `names` that is set, or the content of the file that `NAME_FILE` names."""
-        for name in names:
-            if value := self.text(name):
-                return value
-            if path := self.text(f"{name}_FILE"):
-                try:
-                    if content := Path(path).read_text().strip():
-                        return content
-                    self.faults.append(f"{name}_FILE: {path} is empty; expected a key in it")
-                except (OSError, UnicodeDecodeError) as error:
-                    self.faults.append(f"{name}_FILE: cannot read {path}: {_why(error)}")
-        return None
-
-
-def _why(error: Exception) -> str:
-    return (error.strerror or "unreadable") if isinstance(error, OSError) else "not text in UTF-8"
-
-
 def load(
     environ: Mapping[str, str],
     *,
@@ -172,13 +125,13 @@ def load(
     terminal: bool = False,
 ) -> Settings:
     """Read everything. `terminal` says whether a person watches the log. Raises `SettingsError` with all faults."""
-    env = _Environment(environ)
+    env = Environment(environ)
     file = _file(env, config or env.text("TOLLHOUSE_CONFIG"))
     providers = _providers(env)
     for name, why in NOT_YET.items():
         if env.text(name):
             env.faults.append(f"{name}: {why}")
-    client_keys = tuple(Secret(key) for key in _list(env.secret("TOLLHOUSE_CLIENT_KEYS") or ""))
+    client_keys = env.secrets("TOLLHOUSE_CLIENT_KEYS")
     admin_key = env.secret("TOLLHOUSE_ADMIN_KEY")
     _check_open(env, host, bool(client_keys and admin_key))
     settings = Settings(
@@ -186,13 +139,13 @@ def load(
         port=port,
         providers=providers,
         primary=_primary(env, providers),
-        fallback=env.read("ENABLE_LLM_FALLBACK", _flag, True, "true or false"),
+        fallback=env.read("ENABLE_LLM_FALLBACK", flag, True, "true or false"),
         strategy=env.read("LLM_ROUTING_STRATEGY", _strategy, "fallback", f"one of {', '.join(STRATEGIES)}"),
         catalog=_catalog(env),
-        redis_url=Secret(url) if (url := env.secret("REDIS_URL")) else None,
+        redis_url=_redis(env),
         data_dir=Path(env.text("TOLLHOUSE_DATA_DIR") or ".tollhouse"),
         client_keys=client_keys,
-        admin_key=Secret(admin_key) if admin_key else None,
+        admin_key=admin_key,
         log_format=env.read("TOLLHOUSE_LOG", _format, "console" if terminal else "json", "json or console"),
         log_level=env.read("TOLLHOUSE_LOG_LEVEL", _level, "info", "debug, info, warning or error"),
         drain_seconds=env.read("TOLLHOUSE_DRAIN_SECONDS", _seconds, 30.0, "a number of seconds, 0 or more"),
@@ -204,7 +157,7 @@ def load(
     return settings
 
 
-def _providers(env: _Environment) -> tuple[Provider, ...]:
+def _providers(env: Environment) -> tuple[Provider, ...]:
     found = []
     for vendor in VENDORS:
         names, default = _URLS[vendor]
@@ -212,35 +165,35 @@ def _providers(env: _Environment) -> tuple[Provider, ...]:
         url = (env.text(*names) or default).rstrip("/")
         if not key:
             continue
-        if not key.isascii() or not key.isprintable() or " " in key:
-            env.faults.append(f"{_KEYS[vendor][0]}: expected a key of printable ASCII without spaces")
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            env.faults.append(f"{names[0]}: expected an http or https URL such as {default}; got {url!r}")
-        found.append(Provider(name=vendor, vendor=vendor, base_url=url, key=Secret(key)))
+        if wrong := wrong_with(url):
+            env.faults.append(f"{env.named(*names)}: expected an http or https URL such as {default}; {wrong}")
+        found.append(Provider(name=vendor, vendor=vendor, base_url=url, key=key))
     return tuple(found)
 
 
-def _primary(env: _Environment, providers: tuple[Provider, ...]) -> str | None:
+def _primary(env: Environment, providers: tuple[Provider, ...]) -> Vendor | None:
     """The one that was named, else Gemini, else the first that has a key."""
-    first = providers[0].name if providers else None
-    wanted = env.read("PRIMARY_LLM_PROVIDER", _vendor, first, "one of openai, anthropic, gemini")
-    if env.text("PRIMARY_LLM_PROVIDER") and wanted and wanted not in {provider.name for provider in providers}:
-        env.faults.append(f"PRIMARY_LLM_PROVIDER: {wanted} has no key; set {wanted.upper()}_API_KEY or name another")
+    first = providers[0].vendor if providers else None
+    wanted: Vendor | None = env.read("PRIMARY_LLM_PROVIDER", _vendor, first, "one of openai, anthropic, gemini")
+    if wanted and providers and wanted not in {provider.vendor for provider in providers}:
+        env.faults.append(f"PRIMARY_LLM_PROVIDER: {wanted} has no key; set {_KEYS[wanted][0]} or name another")
     return wanted
 
 
-def _vendor(text: str) -> str:
+def _redis(env: Environment) -> Secret | None:
+    """Where the shared state is. The URL holds a password more often than not, so that no fault shows it."""
+    url = env.secret("REDIS_URL")
+    if url and not url.reveal().startswith(("redis://", "rediss://", "redis+", "rediss+", "unix://")):
+        env.faults.append("REDIS_URL: expected a URL such as redis://HOST:6379/0; what is set (not shown) is none")
+    return url
+
+
+def _vendor(text: str) -> Vendor:
     return VENDORS[VENDORS.index(text.lower())]
 
 
 def _strategy(text: str) -> Strategy:
     return STRATEGIES[STRATEGIES.index(text.lower())]
-
-
-def _flag(text: str) -> bool:
-    return {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}[
-        text.lower()
-    ]
 
 
 def _format(text: str) -> Literal["json", "console"]:
@@ -254,13 +207,9 @@ def _level(text: str) -> str:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 <= seconds < 1e6:
+    if not 0 <= seconds <= _LONGEST:
         raise ValueError(text)
     return seconds
-
-
-def _list(text: str) -> list[str]:
-    return [word for part in text.replace("\n", ",").split(",") if (word := part.strip())]
 
 
 def is_loopback(host: str) -> bool:
@@ -273,8 +222,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check_open(env: _Environment, host: str, keys: bool) -> None:
-    anonymous = env.read("TOLLHOUSE_ALLOW_ANONYMOUS", _flag, False, "true or false")
+def _check_open(env: Environment, host: str, keys: bool) -> None:
+    anonymous = env.read("TOLLHOUSE_ALLOW_ANONYMOUS", flag, False, "true or false")
     if not (is_loopback(host) or keys or anonymous):
         env.faults.append(
             f"--host {host}: listening beyond loopback needs TOLLHOUSE_CLIENT_KEYS and TOLLHOUSE_ADMIN_KEY, "
@@ -282,27 +231,27 @@ def _check_open(env: _Environment, host: str, keys: bool) -> None:
         )
 
 
-def _file(env: _Environment, path: str | None) -> File:
+def _file(env: Environment, path: str | None) -> File:
     if path is None:
         return File()
     try:
         raw: Any = msgspec.yaml.decode(Path(path).read_bytes())
-        return msgspec.convert(raw or {}, File)
+        return File() if raw is None else msgspec.convert(raw, File)
     except OSError as error:
-        env.faults.append(f"{path}: {_why(error)}")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        env.faults.append(f"{path}: {error}")
+        env.faults.append(f"{path}: {reason(error)}")
+    except (ValueError, RecursionError) as error:  # msgspec's errors, PyYAML's, and those of the dates it makes
+        env.faults.append(f"{path}: {' '.join(str(error).split())}")
     return File()
 
 
-def _catalog(env: _Environment) -> Catalog:
+def _catalog(env: Environment) -> Catalog:
     """The price table: the one that was named, else the one that came with the installation."""
     named = env.text("TOLLHOUSE_PRICING")
     path = Path(named) if named else shipped_prices()
     try:
         return catalogs.load(path.read_bytes())
     except OSError as error:
-        env.faults.append(f"TOLLHOUSE_PRICING: cannot read {path}: {_why(error)}")
+        env.faults.append(f"TOLLHOUSE_PRICING: cannot read {path}: {reason(error)}")
     except PriceTableError as error:
         env.faults.extend(f"{path}: {fault}" for fault in error.faults)
     return Catalog(())

@@ -1,5 +1,8 @@
 """One record per request, and those who listen to it. In this version that is the log: one wide line a request."""
 
+import asyncio
+import contextlib
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any, Literal
@@ -53,6 +56,8 @@ def log_request(record: Record) -> None:
     """The line: everything that is known, nothing that is not."""
     fields = {key: value for key, value in msgspec.to_builtins(record).items() if value not in (None, "", [])}
     fields.pop("started")
+    if "usage" in fields:
+        fields["usage"] = {bucket: count for bucket, count in fields["usage"].items() if count}
     structlog.get_logger().info("request", **fields)
 
 
@@ -63,18 +68,61 @@ def configure(format: Literal["json", "console"], level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    stream: Any = _Patient(sys.stderr.buffer if format == "json" else sys.stderr)
     if format == "json":
         shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
-        factory: Any = structlog.BytesLoggerFactory(sys.stderr.buffer)
+        factory: Any = structlog.BytesLoggerFactory(stream)
     else:
-        shared += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-        factory = structlog.PrintLoggerFactory(sys.stderr)
+        # The plain traceback: the other one shows local variables, and keys among them.
+        plain = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        shared += [_printable, plain]
+        factory = structlog.PrintLoggerFactory(stream)
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(level=logging.WARNING, handlers=[_Foreign()], force=True)
+
+
+class _Foreign(logging.Handler):
+    """What libraries log, from warnings on, in the same form as ours. Below that they name URLs, and keys in them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass it on."""
+        if record.exc_info and record.exc_info[0] is asyncio.CancelledError:
+            return  # a request that was cut off at the end of the grace; it has a line of its own
+        log = getattr(structlog.get_logger(), "error" if record.levelno >= logging.ERROR else "warning")
+        log(record.getMessage(), logger=record.name, exc_info=record.exc_info)
+
+
+class _Patient:
+    """A stream to log to. If whoever read it is gone, nothing is said: a request does not fail for lack of a reader."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, said: Any) -> None:
+        """Write it, or not."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            self._stream.write(said)
+
+    def flush(self) -> None:
+        """Flush it, or not."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def _printable(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """On a terminal, words of clients must not move the cursor. A traceback keeps its lines: nobody else writes it."""
+    return {key: _tame(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _tame(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _json(event: dict[str, Any], **_: Any) -> bytes:

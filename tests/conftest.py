@@ -1,7 +1,6 @@
 """What tests share: three simulated vendors, and tollhouse in front of them, each a real process on loopback."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import openai
@@ -41,16 +40,8 @@ def environ_of(simulator: Simulator) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration with short timeouts."""
-    path = tmp_path_factory.mktemp("config") / "tollhouse.yaml"
-    path.write_text(TIMEOUTS + LIMITS)
-    return path
-
-
-@pytest.fixture(scope="session")
-def _tollhouse(_simulator: Simulator, config: Path) -> Iterator[Tollhouse]:
-    with Tollhouse.start(environ_of(_simulator), config=str(config)) as tollhouse:
+def _tollhouse(_simulator: Simulator) -> Iterator[Tollhouse]:
+    with Tollhouse.start(environ_of(_simulator), config=TIMEOUTS + LIMITS) as tollhouse:
         yield tollhouse
 
 

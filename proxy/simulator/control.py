@@ -157,6 +157,7 @@ def _shown(vendor: VendorName, request: Request) -> Json:
         "query": request.query,
         "headers": request.headers,
         "body": body,
+        "raw": request.body.decode("utf-8", "replace"),
     }
 
 

@@ -1,0 +1,232 @@
+"""The way of a request through real processes: who is asked, in which order, and what the client sees when it fails."""
+
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from proxy.simulator.client import Simulator
+from tests.tollhouse import Tollhouse
+
+MODELS = {"openai": "gpt-6.1-sol", "anthropic": "claude-sonnet-5-5", "gemini": "gemini-3.8-flash"}
+ASK: list[Any] = [{"role": "user", "content": "words 20"}]
+
+BEFORE_THE_FIRST_PART: list[tuple[str, dict[str, Any]]] = [
+    ("refuse", {}),
+    ("reset", {}),
+    ("hang", {}),
+    ("hang_headers", {}),
+    ("garbage", {}),
+    ("empty", {}),
+    ("html", {}),
+    ("redirect", {}),
+    ("error_event", {"after_events": 0}),
+    ("hang_midstream", {"after_events": 0}),
+    ("cut", {"after_events": 0}),
+    ("cut_clean", {"after_events": 0}),
+    *[("status", {"status": status}) for status in (401, 403, 429, 500, 502, 503, 504)],
+]
+PLAIN_TOO = [(fault, more) for fault, more in BEFORE_THE_FIRST_PART if "after_events" not in more]
+AFTER_THE_FIRST_PART = ["cut", "cut_clean", "error_event", "hang_midstream"]
+
+
+def ids(cases: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    return [" ".join([fault, *map(str, more.values())]) for fault, more in cases]
+
+
+@pytest.mark.parametrize("vendor", MODELS)
+@pytest.mark.parametrize(("fault", "more"), PLAIN_TOO, ids=ids(PLAIN_TOO))
+def test_a_vendor_that_fails_is_replaced_by_another(
+    simulator: Simulator, client: openai.OpenAI, vendor: str, fault: str, more: dict[str, Any]
+) -> None:
+    simulator.fault(vendor, fault, **more)
+    answer = client.chat.completions.with_raw_response.create(model=MODELS[vendor], messages=ASK)
+    assert answer.headers["x-tollhouse-provider"] != vendor
+    assert answer.headers["x-tollhouse-attempts"] == "2"
+    assert len((answer.parse().choices[0].message.content or "").split()) == 20
+
+
+@pytest.mark.parametrize("vendor", MODELS)
+@pytest.mark.parametrize(("fault", "more"), BEFORE_THE_FIRST_PART, ids=ids(BEFORE_THE_FIRST_PART))
+def test_a_vendor_that_fails_before_the_first_part_of_a_stream_is_replaced_by_another(
+    simulator: Simulator, client: openai.OpenAI, vendor: str, fault: str, more: dict[str, Any]
+) -> None:
+    simulator.fault(vendor, fault, **more)
+    answer = client.chat.completions.with_raw_response.create(model=MODELS[vendor], messages=ASK, stream=True)
+    assert answer.headers["x-tollhouse-provider"] != vendor
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in answer.parse())
+    assert len(text.split()) == 20
+
+
+@pytest.mark.parametrize("vendor", MODELS)
+@pytest.mark.parametrize("fault", AFTER_THE_FIRST_PART)
+def test_a_vendor_that_breaks_off_after_the_first_part_is_an_error_never_a_clean_end(
+    simulator: Simulator, http: httpx.Client, client: openai.OpenAI, vendor: str, fault: str
+) -> None:
+    simulator.fault(vendor, fault, after_events=6)
+    body = {"model": MODELS[vendor], "messages": ASK, "stream": True}
+    raw = http.post("/v1/chat/completions", json=body)
+    assert raw.status_code == 200
+    assert raw.headers["x-tollhouse-provider"] == vendor
+    events = raw.text.removesuffix("\n\n").split("\n\n")
+    assert len(events) > 1
+    assert set(json.loads(events[-1].removeprefix("data: "))["error"]) >= {"message", "type", "param", "code"}
+    assert "[DONE]" not in raw.text
+    assert '"finish_reason":"' not in raw.text
+    stream = client.chat.completions.create(model=MODELS[vendor], messages=ASK, stream=True)
+    with pytest.raises(openai.APIError):
+        list(stream)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("vendor", MODELS)
+def test_the_callers_fault_is_taken_to_nobody_else(
+    simulator: Simulator, http: httpx.Client, vendor: str, stream: bool
+) -> None:
+    simulator.fault(vendor, "status", status=400)
+    answer = http.post("/v1/chat/completions", json={"model": MODELS[vendor], "messages": ASK, "stream": stream})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert {v: len(simulator.requests(v)) for v in MODELS} == {v: int(v == vendor) for v in MODELS}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_what_the_asked_vendor_cannot_honour_is_refused_before_anything_is_sent(
+    simulator: Simulator, http: httpx.Client, stream: bool
+) -> None:
+    body = {"model": MODELS["anthropic"], "messages": ASK, "stream": stream, "n": 2}
+    answer = http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "unsupported_parameter"
+    assert answer.json()["error"]["param"] == "n"
+    assert simulator.requests() == []
+
+
+def test_a_fallback_never_loses_what_it_cannot_honour(simulator: Simulator, http: httpx.Client) -> None:
+    simulator.fault("openai", "status", status=500)
+    answer = http.post("/v1/chat/completions", json={"model": "gpt-4o", "messages": ASK, "n": 2})
+    assert answer.headers["x-tollhouse-attempts"] >= "2"
+    assert simulator.requests("anthropic") == []
+    assert simulator.requests("gemini")[0]["body"]["generationConfig"]["candidateCount"] == 2
+
+
+def test_all_down_is_one_error_that_says_not_to_ask_again(simulator: Simulator, http: httpx.Client) -> None:
+    for vendor in MODELS:
+        simulator.fault(vendor, "status", status=500)
+    answer = http.post("/v1/chat/completions", json={"model": "gpt-6.1-sol", "messages": ASK})
+    assert answer.status_code == 502
+    assert answer.headers["x-should-retry"] == "false"
+    assert answer.headers["x-tollhouse-attempts"] == "3"
+
+
+def test_all_rate_limited_is_a_429_with_the_soonest_hour(simulator: Simulator, http: httpx.Client) -> None:
+    for vendor, wait in (("openai", 30), ("anthropic", 7), ("gemini", 20)):
+        simulator.fault(vendor, "status", status=429, retry_after=wait)
+    answer = http.post("/v1/chat/completions", json={"model": "gpt-6.1-sol", "messages": ASK})
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == "7"
+
+
+def test_our_own_bad_key_is_never_shown_as_the_clients(simulator: Simulator, http: httpx.Client) -> None:
+    for vendor in MODELS:
+        simulator.fault(vendor, "status", status=401)
+    answer = http.post("/v1/chat/completions", json={"model": "openai/gpt-4o", "messages": ASK})
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "upstream_auth_error"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["before the first byte", "in the stream"])
+@pytest.mark.parametrize("vendor", MODELS)
+def test_a_client_that_leaves_closes_the_vendors_connection_within_a_second(
+    simulator: Simulator, tollhouse: Tollhouse, vendor: str, stream: bool
+) -> None:
+    if stream:
+        simulator.fault(vendor, "hang_midstream", after_events=6)
+    else:
+        simulator.fault(vendor, "hang")
+    body = {"model": MODELS[vendor], "messages": ASK, "stream": stream}
+    with httpx.Client(base_url=tollhouse.url, timeout=10) as leaver:
+        if stream:
+            with leaver.stream("POST", "/v1/chat/completions", json=body) as answer:
+                assert next(answer.iter_raw())
+        else:
+            request = leaver.build_request("POST", "/v1/chat/completions", json=body)
+            with pytest.raises(httpx.ReadTimeout):
+                leaver.send(_with_timeout(request, 0.3))
+    assert simulator.wait(vendor, in_progress=0, timeout=1)
+
+
+def _with_timeout(request: httpx.Request, seconds: float) -> httpx.Request:
+    request.extensions["timeout"] = {"connect": 5, "read": seconds, "write": 5, "pool": 5}
+    return request
+
+
+def test_a_client_that_leaves_is_logged_as_such_and_no_other_vendor_is_asked(
+    simulator: Simulator, tollhouse: Tollhouse
+) -> None:
+    simulator.fault("gemini", "hang_midstream", after_events=3)
+    body = {"model": MODELS["gemini"], "messages": ASK, "stream": True, "user": "a-leaver"}
+    with (
+        httpx.Client(base_url=tollhouse.url) as leaver,
+        leaver.stream("POST", "/v1/chat/completions", json=body) as answer,
+    ):
+        assert next(answer.iter_raw())
+    line = tollhouse.wait_log("request", user="a-leaver")
+    assert (line["status"], line["code"]) == (499, "client_left")
+    assert line["provider"] == "gemini"
+    assert simulator.requests("openai") == simulator.requests("anthropic") == []
+
+
+def test_vendor_connections_are_used_again(simulator: Simulator, client: openai.OpenAI) -> None:
+    for stream in (False, True, False, True):
+        for model in MODELS.values():
+            answer = client.chat.completions.create(model=model, messages=ASK, stream=stream)
+            if stream:
+                list(answer)
+    assert {vendor: open["connections"] for vendor, open in simulator.open().items()} == dict.fromkeys(MODELS, 1)
+
+
+def test_the_clients_key_stays_here_and_the_vendors_key_stays_there(simulator: Simulator, http: httpx.Client) -> None:
+    for model in MODELS.values():
+        answer = http.post(
+            "/v1/chat/completions",
+            json={"model": model, "messages": ASK},
+            headers={"authorization": "Bearer client-canary", "x-api-key": "client-canary"},
+        )
+        assert "canary" not in answer.text + str(answer.headers)
+    assert "client-canary" not in json.dumps(simulator.requests())
+
+
+def test_the_answer_names_who_served_and_what_was_dropped(http: httpx.Client) -> None:
+    body = {"model": "claude-sonnet-5-5", "messages": ASK, "seed": 5, "temperature": 0.3}
+    answer = http.post("/v1/chat/completions", json=body)
+    assert answer.headers["x-tollhouse-provider"] == "anthropic"
+    assert answer.headers["x-tollhouse-model"] == "claude-sonnet-5-5"
+    assert answer.headers["x-tollhouse-warnings"] == "dropped=seed,temperature"
+    assert answer.headers["x-tollhouse-dropped-params"] == "seed,temperature"
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert answer.headers["x-upstream-request-id"]
+
+
+def test_openai_to_openai_arrives_and_returns_byte_for_byte(simulator: Simulator, http: httpx.Client) -> None:
+    choice = b'{"index":0,"message":{"role":"assistant","content":"\\u00e4"},"finish_reason":"stop"}'
+    answer = b'{"id":"x", "choices":[' + choice + b'],"usage":null,"new":1.50}'
+    simulator.script("openai", {"raw": answer.decode(), "raw_headers": {"content-type": "application/json"}})
+    body = '{ "model" : "gpt-4o","temperature":1.50,  "messages":[{"role":"user","content":"h\\u00e9"}]}'
+    got = http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    assert got.content == answer
+    assert simulator.requests("openai")[0]["raw"] == body
+
+
+@pytest.mark.parametrize("vendor", ["anthropic", "gemini"])
+def test_images_by_https_url_reach_each_vendor_in_the_form_it_takes(
+    simulator: Simulator, client: openai.OpenAI, vendor: str
+) -> None:
+    parts: Any = [
+        {"type": "text", "text": "what is this"},
+        {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,iVBORw0KGgo="}},
+    ]
+    client.chat.completions.create(model=MODELS[vendor], messages=[{"role": "user", "content": parts}])
+    assert "image/png" in json.dumps(simulator.requests(vendor)[0]["body"])
