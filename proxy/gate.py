@@ -124,12 +124,11 @@ class Gate:
         supplies = Supplies(images=await self._images.fetch(wanted)) if wanted else NOTHING
         call = adapter.request(envelope, target, supplies)
         async with self._upstream.send(target.provider, call) as reply:
-            upstream_id = next((id for name in _UPSTREAM_IDS if (id := reply.headers.get(name))), None)
+            record.upstream_id = next((id for name in _UPSTREAM_IDS if (id := reply.headers.get(name))), None)
             if reply.status != 200:
                 raise adapter.error(reply.status, reply.headers, await reply.body())
-            head = _head(record, target, call, upstream_id)
+            head = _head(record, target, call)
             record.provider, record.served, record.warnings = target.provider, target.model, str(call.warnings)
-            record.upstream_id = upstream_id
             if envelope.stream:
                 stream = adapter.stream(call, stamp)
                 await self._relay(reply, stream, [*STREAM, *head], down, record)
@@ -204,14 +203,14 @@ async def _next(reply: Reply, stream: Stream) -> bytes:
     return b""
 
 
-def _head(record: Record, target: Target, call: Call, upstream_id: str | None) -> Headers:
+def _head(record: Record, target: Target, call: Call) -> Headers:
     """What the answer says of itself, beyond OpenAI's words."""
     said = {
         "x-request-id": record.request_id,
         "x-tollhouse-provider": target.provider,
         "x-tollhouse-model": target.model,
         "x-tollhouse-attempts": str(len(record.attempts) + 1),
-        "x-upstream-request-id": upstream_id or "",
+        "x-upstream-request-id": record.upstream_id or "",
     }
     if call.warnings:
         said["x-tollhouse-warnings"] = str(call.warnings)
@@ -221,13 +220,15 @@ def _head(record: Record, target: Target, call: Call, upstream_id: str | None) -
 
 def _refusal_head(failure: Failure, record: Record) -> Headers:
     said = {"x-request-id": record.request_id, "x-tollhouse-attempts": str(len(record.attempts))}
+    if record.upstream_id:
+        said["x-upstream-request-id"] = record.upstream_id
     if failure.retry_after is not None and failure.status in (429, 503):
         said["retry-after"] = str(math.ceil(failure.retry_after))
         said["retry-after-ms"] = str(math.ceil(failure.retry_after * 1000))
     elif failure.status >= 500:
         # Everybody has been asked already: that the client asks again by itself would multiply the load.
         said["x-should-retry"] = "false"
-    return [(name.encode(), value.encode()) for name, value in said.items()]
+    return [(name.encode(), _plain(value)) for name, value in said.items()]
 
 
 def _plain(value: str) -> bytes:
