@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from adapters import anthropic, gemini, openai
-from adapters.base import Answer, Call, Endpoint, Failure, Remote, Stamp, Stream, Supplies, Target, Vendor
+from adapters.base import Answer, Call, Endpoint, Failure, Needs, Stamp, Stream, Supplies, Target, Vendor
 from adapters.envelope import Envelope
 
 
@@ -16,7 +16,7 @@ class Adapter(Protocol):
 
     def headers(self, key: str) -> Mapping[str, str]: ...
 
-    def remote(self, envelope: Envelope, target: Target) -> list[Remote]: ...
+    def needs(self, envelope: Envelope, target: Target) -> Needs: ...
 
     def request(self, envelope: Envelope, target: Target, supplies: Supplies) -> Call: ...
 

@@ -167,6 +167,7 @@ class Reading(msgspec.Struct, kw_only=True):
     custom: frozenset[str] = frozenset()  # the client's names of custom tools that travel as functions
     legacy_functions: bool = False  # the client used `functions`: answer in `function_call`
     json_tool: str | None = None  # name of the forced tool whose input is the structured output
+    keeps_states: bool = False  # the vendor will want its reasoning back, and the client may not bring it
     json_fence: bool = False  # JSON mode is emulated: strip one fence around the whole answer
     model: str = ""  # what to call the model if the vendor does not say
 
@@ -229,12 +230,13 @@ class Stamp(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer in OpenAI's format. `model` and `upstream_id` are what the vendor said, for the record."""
+    """A whole answer in OpenAI's format. `states` are to be had again when the call of that id comes back."""
 
     body: bytes
     usage: Usage | None
     finish: str | None = None
     service_tier: str | None = None
+    states: Mapping[str, str] = {}
 
 
 class Stream(Protocol):
@@ -249,6 +251,7 @@ class Stream(Protocol):
     done: bool
     finish: str | None
     service_tier: str | None
+    states: dict[str, str]
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the vendor's wire; return the bytes to say to the client, often none."""
@@ -273,11 +276,19 @@ class Fetched(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pure translator cannot get for itself: remote images, and states of reasoning by the id of a call."""
+
+    images: Sequence[Remote] = ()
+    states: Sequence[str] = ()
+
+
 class Supplies(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pure translator cannot get for itself: remote images by URL, thought signatures by tool-call id."""
+    """What it then got: images by URL, and those states that are still known. A state is its adapter's own affair."""
 
     images: Mapping[str, Fetched] = {}
-    signatures: Mapping[str, str] = {}
+    states: Mapping[str, str] = {}
 
 
 NOTHING = Supplies()
+NO_NEEDS = Needs()

@@ -123,9 +123,10 @@ def google(signature: str) -> dict[str, Any]:
 def custom_input(arguments: str) -> str:
     """The text of a custom tool's call, out of the function that it travelled as."""
     try:
-        return str(msgspec.json.decode(arguments, type=dict[str, Any]).get("input", arguments))
-    except msgspec.DecodeError:
+        text = msgspec.json.decode(arguments, type=dict[str, Any]).get("input")
+    except (msgspec.DecodeError, RecursionError):
         return arguments
+    return text if isinstance(text, str) else arguments
 
 
 def without_fence(text: str) -> str:

@@ -5,8 +5,8 @@ That is worked out once, here; the adapters only spell it. Rules and sources: do
 """
 
 import re
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, assert_never
 
 import msgspec
 
@@ -136,6 +136,8 @@ class _Reader:
                         f"Invalid parameter: {where} answers '{name}', which was not called.", f"{where}.name"
                     )
                 self._say("user", [self._result(id, content or "", where)])
+            case _:
+                assert_never(message)
 
     def _say(self, role: Literal["system", "user", "assistant"], blocks: Iterable[Block]) -> None:
         """Append to the last turn if it has the same role, else begin one; a turn of nothing is no turn."""
@@ -170,7 +172,7 @@ class _Reader:
         blocks: list[Block] = [Thinking(_without_index(block)) for block in message.thinking_blocks or ()]
         signature = _google(message.extra_content)
         texts = [block for block in self._parts(message.content, where) if isinstance(block, Text)]
-        if message.refusal:
+        if message.refusal and message.refusal.strip():
             texts.append(Text(message.refusal))
         if signature and texts:
             texts[-1] = Text(texts[-1].text, texts[-1].cache, signature)
@@ -188,20 +190,20 @@ class _Reader:
             blocks.append(Call(id, legacy.name, arguments(legacy.arguments)))
         return blocks
 
-    def _parts(self, content: Any, where: str) -> list[Block]:
-        if content is None or content == "":
+    def _parts(self, content: str | Sequence[wire.Part] | None, where: str) -> list[Block]:
+        if content is None:
             return []
         if isinstance(content, str):
-            return [Text(content)]
+            return [Text(content)] if content.strip() else []
         return [block for j, part in enumerate(content) if (block := _part(part, f"{where}.content[{j}]")) is not None]
 
 
-def _part(part: Any, where: str) -> Block | None:
+def _part(part: wire.Part, where: str) -> Block | None:
     match part:
         case wire.TextPart(text=text):
-            return Text(text, _mark(part)) if text else None
+            return Text(text, _mark(part)) if text.strip() else None
         case wire.RefusalPart(refusal=text):
-            return Text(text) if text else None
+            return Text(text) if text.strip() else None
         case wire.ImagePart(image_url=image):
             return Image(image.url, f"{where}.image_url.url", image.detail, _mark(part))
         case wire.AudioPart(input_audio=audio):
@@ -214,7 +216,8 @@ def _part(part: Any, where: str) -> Block | None:
             if file.file_data is None:
                 raise invalid("Missing required parameter: 'file_data'.", f"{where}.file.file_data")
             return File(file.file_data, file.filename, where, _mark(part))
-    raise AssertionError(part)  # the decoder lets no other part through
+        case _:
+            assert_never(part)
 
 
 def _mark(part: wire.TextPart | wire.ImagePart | wire.FilePart) -> Literal["5m", "1h"] | None:
@@ -225,11 +228,11 @@ def _mark(part: wire.TextPart | wire.ImagePart | wire.FilePart) -> Literal["5m",
 def _call(call: wire.FunctionToolCall | wire.CustomToolCall) -> Call:
     if isinstance(call, wire.CustomToolCall):
         wrapped = msgspec.Raw(msgspec.json.encode({"input": call.custom.input}))
-        return Call(plain_id(call.id), call.custom.name, wrapped, _signature(call))
-    return Call(plain_id(call.id), call.function.name, arguments(call.function.arguments), _signature(call))
+        return Call(plain_id(call.id), call.custom.name, wrapped, signature(call))
+    return Call(plain_id(call.id), call.function.name, arguments(call.function.arguments), signature(call))
 
 
-def _signature(call: wire.FunctionToolCall | wire.CustomToolCall) -> str | None:
+def signature(call: wire.FunctionToolCall | wire.CustomToolCall) -> str | None:
     """Gemini's thought signature, in whichever of the known places this client has kept it."""
     found = _google(call.extra_content)
     if not found and isinstance(call, wire.FunctionToolCall):

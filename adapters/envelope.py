@@ -40,7 +40,7 @@ class Envelope:
         self.model = outside.model
         self.stream = bool(outside.stream)
         self.include_usage = bool(outside.stream_options and outside.stream_options.include_usage)
-        self.choices = outside.n or 1
+        self.choices = max(1, outside.n or 1)
         self.user = outside.safety_identifier or outside.user
         self.metadata = outside.metadata if isinstance(outside.metadata, dict) else {}
 
@@ -57,7 +57,10 @@ class Envelope:
     @cached_property
     def fields(self) -> dict[str, msgspec.Raw]:
         """The members of the body, each still sealed: for those who only pass on."""
-        return _members.decode(self.raw)
+        try:
+            return _members.decode(self.raw)
+        except letter.UNREADABLE as error:  # what was skipped until now: a name that is not UTF-8
+            raise letter.unreadable(error) from None
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -69,10 +72,8 @@ def seal(raw: bytes) -> Envelope:
         outside = _decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise letter.wrong(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(f"The body of the request is not valid JSON: {error}.", None, "invalid_json") from None
-    except RecursionError:
-        raise invalid("The body of the request is nested too deeply.", None, "invalid_json") from None
+    except letter.UNREADABLE as error:
+        raise letter.unreadable(error) from None
     if outside.stream_options is not None and not outside.stream:
         raise invalid("'stream_options' is only allowed when 'stream' is true.", "stream_options")
     return Envelope(raw, outside)

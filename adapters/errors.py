@@ -87,7 +87,7 @@ BY_STATUS: Mapping[int, Verdict] = {
 def judge(said: Said, rules: Sequence[Rule]) -> Failure:
     """The failure that follows from what the vendor said."""
     verdict = _verdict(said, rules)
-    relayed = None if verdict.hush else said.body
+    relayed = None if verdict.hush or said.body is None or _tells_secrets(said.body) else said.body
     return Failure(
         verdict.kind,
         verdict.hush or scrub(said.message) or f"The provider answered with status {said.status}.",
@@ -128,6 +128,10 @@ def scrub(message: str) -> str:
     if _HTML.match(message):
         return ""
     return _SECRETS.sub("[removed]", message)[:_LONGEST_MESSAGE]
+
+
+def _tells_secrets(body: bytes) -> bool:
+    return _SECRETS.search(body.decode("utf-8", "replace")) is not None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -41,6 +41,7 @@ _NO_AUDIO = Rule(Verdict.REFUSED, "the model does not speak")
 _OURS = Rule(Verdict.SILENT, "kept for the proxy's own records; the vendor has no place for it")
 _HINT = Rule(Verdict.SILENT, "a hint about OpenAI's own serving; it does not change the answer")
 _TEXT_ONLY = Rule(Verdict.REFUSED, "only text can be had", _is(["text"], []))
+_WITHOUT_STREAM = Rule(Verdict.MAPPED, "without a stream; refused with one")
 _LOG_PROBS = Rule(Verdict.REFUSED, "the vendor does not tell log probabilities", _is(False))
 
 FIELDS: dict[str, dict[Translated, Rule]] = {
@@ -57,7 +58,7 @@ FIELDS: dict[str, dict[Translated, Rule]] = {
         "anthropic": Rule(Verdict.REFUSED, "the vendor has other tokens", _is({})),
         "gemini": Rule(Verdict.REFUSED, "the vendor has other tokens", _is({})),
     },
-    "logprobs": {"anthropic": _LOG_PROBS, "gemini": _MAPPED},
+    "logprobs": {"anthropic": _LOG_PROBS, "gemini": _WITHOUT_STREAM},
     "max_completion_tokens": {"anthropic": _MAPPED, "gemini": _MAPPED},
     "max_tokens": {"anthropic": _MAPPED, "gemini": _MAPPED},
     "metadata": {"anthropic": _OURS, "gemini": _OURS},
@@ -102,7 +103,7 @@ FIELDS: dict[str, dict[Translated, Rule]] = {
     "tools": {"anthropic": _MAPPED, "gemini": _MAPPED},
     "top_logprobs": {
         "anthropic": Rule(Verdict.REFUSED, "the vendor does not tell log probabilities", _is(0)),
-        "gemini": _MAPPED,
+        "gemini": _WITHOUT_STREAM,
     },
     "top_p": {"anthropic": _MAPPED, "gemini": _MAPPED},
     "user": {"anthropic": _MAPPED, "gemini": _OURS},

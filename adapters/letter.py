@@ -14,7 +14,17 @@ from adapters.base import Failure, invalid
 
 _opener = msgspec.json.Decoder(wire.Chat)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
+_UNSAYABLE = re.compile(r"[^A-Za-z0-9_.\[\]-]+")  # what could not stand in a header, or would end an entry of ours
+_LONGEST_PATH = 100
 _MOST_UNKNOWN = 32  # distinct places; a request with more is not a chat completion with extras
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def unreadable(error: Exception) -> Failure:
+    """What is no JSON, or nested deeper than any request."""
+    why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return invalid(f"The body of the request is not valid JSON: {why}.", None, "invalid_json")
 
 
 def read(raw: bytes) -> tuple[wire.Chat, list[str]]:
@@ -27,9 +37,13 @@ def read(raw: bytes) -> tuple[wire.Chat, list[str]]:
     except msgspec.ValidationError as error:
         if not _UNKNOWN.match(str(error)):
             raise wrong(error) from None
-    except msgspec.DecodeError as error:
-        raise invalid(f"The body of the request is not valid JSON: {error}.", None, "invalid_json") from None
-    return _read_with_unknown(msgspec.json.decode(raw))
+    except UNREADABLE as error:
+        raise unreadable(error) from None
+    try:
+        plain = msgspec.json.decode(raw)
+    except UNREADABLE as error:
+        raise unreadable(error) from None
+    return _read_with_unknown(plain)
 
 
 def _read_with_unknown(plain: Any) -> tuple[wire.Chat, list[str]]:
@@ -42,8 +56,12 @@ def _read_with_unknown(plain: Any) -> tuple[wire.Chat, list[str]]:
             if found is None:
                 raise wrong(error) from None
             path = found["path"] or ""
-            _strip(plain, path, found["name"])
+            try:
+                _strip(plain, path, found["name"])
+            except (LookupError, TypeError, AttributeError):  # a name that imitates msgspec's own words
+                raise wrong(error) from None
             where = re.sub(r"\[\d+\]", "[]", f"{path}.{found['name']}").removeprefix(".")
+            where = _UNSAYABLE.sub("?", where)[:_LONGEST_PATH]
             if where not in unknown:
                 unknown.append(where)
     raise invalid(f"more than {_MOST_UNKNOWN} unknown members, among them {unknown[0]}", unknown[0])
@@ -75,6 +93,8 @@ def wrong(error: msgspec.ValidationError) -> Failure:
     """msgspec's finding in the words of OpenAI's error object: `param` is the path, as OpenAI spells it."""
     what, _, where = str(error).partition(" - at `$")
     param = where.rstrip("`").removeprefix(".") or None
+    if param is None and not what.startswith("Object missing"):
+        return invalid(f"Invalid request: {what[0].lower()}{what[1:]}.", None)
     if missing := re.search(r"missing required field `(.+)`", what):
         param = f"{param}.{missing[1]}" if param else missing[1]
         return invalid(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")

@@ -25,59 +25,56 @@ class Decoder:
     _STRAY = 64 * 1024
 
     def __init__(self) -> None:
-        self._rest = bytearray()
-        self._data: list[bytes] = []
-        self._size = 0
+        self._rest = bytearray()  # the beginning of an event that waits for its end, in LF
+        self._half = False  # the last byte was a CR: perhaps the first half of CRLF
         self.stray = bytearray()
-
-    @property
-    def pending(self) -> bool:
-        """True while the beginning of an event waits for its end."""
-        return bool(self._rest or self._data)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the data of the events that are complete now, oldest first."""
+        return self.take(self.cut(data))
+
+    def cut(self, data: bytes) -> bytes:
+        """Return the events that are complete now as they stand, in LF: for those who only pass on."""
+        if self._half or b"\r" in data:
+            data = self._in_lf(data)
         rest = self._rest
+        known = len(rest)
         rest += data
-        if b"\r" in rest:
-            # A CR at the very end may be the first half of CRLF: it waits for the next read.
-            held = rest.endswith(b"\r")
-            text = bytes(rest[:-1] if held else rest).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-            rest[:] = text + (b"\r" if held else b"")
-        end = rest.rfind(b"\n")
+        end = rest.rfind(b"\n\n", max(0, known - 1))
         if end < 0:
-            self._guard(len(rest))
-            return []
-        lines = bytes(rest[:end]).split(b"\n")
-        del rest[: end + 1]
-        return self._take(lines)
+            if len(rest) > LARGEST_EVENT:
+                raise TooLarge(f"an event of more than {LARGEST_EVENT} bytes")
+            return b""
+        whole = bytes(rest[: end + 2])
+        del rest[: end + 2]
+        return whole
+
+    def _in_lf(self, data: bytes) -> bytes:
+        """A CR at the very end may be the first half of CRLF: it waits for the next read."""
+        data = b"\r" * self._half + data
+        self._half = data.endswith(b"\r")
+        return data[: len(data) - self._half].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def take(self, whole: bytes) -> list[bytes]:
+        """The data of whole events. One without data, or with empty data, is no event (section 9.2.6)."""
+        return [data for event in whole.split(b"\n\n") if (data := self._data(event))]
 
     def end(self) -> list[bytes]:
         """The body has ended: an event whose closing blank line is missing counts as complete."""
-        lines = bytes(self._rest).rstrip(b"\r").split(b"\n")
+        rest = bytes(self._rest)
         self._rest.clear()
-        return self._take([*lines, b""])
+        return self.take(rest)
 
-    def _take(self, lines: list[bytes]) -> list[bytes]:
-        events: list[bytes] = []
-        for line in lines:
+    def _data(self, event: bytes) -> bytes:
+        if event.startswith(b"data: ") and b"\n" not in event:
+            return event[6:]  # nearly always
+        lines = []
+        for line in event.split(b"\n"):
             if line.startswith(b"data:"):
-                value = line[6:] if line[5:6] == b" " else line[5:]
-                self._data.append(value)
-                self._size += len(value)
-                self._guard(self._size)
-            elif not line:
-                if self._data:
-                    events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
-                    self._data.clear()
-                    self._size = 0
-            elif not line.startswith((b":", b"event:", b"id:", b"retry:")) and len(self.stray) < self._STRAY:
+                lines.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif line and not line.startswith((b":", b"event:", b"id:", b"retry:")) and len(self.stray) < self._STRAY:
                 self.stray += line + b"\n"
-        return events
-
-    def _guard(self, size: int) -> None:
-        if size > LARGEST_EVENT:
-            raise TooLarge(f"an event of more than {LARGEST_EVENT} bytes")
+        return b"\n".join(lines)
 
 
 def encode(data: bytes) -> bytes:

@@ -41,13 +41,17 @@ class Toolbox(msgspec.Struct, frozen=True):
 
 def read(chat: wire.Chat) -> Toolbox:
     """Read the tools and the choice. Raises `Failure` (400) where they contradict each other."""
-    legacy = bool(chat.functions) or chat.function_call is not None
+    legacy = bool(chat.functions)
+    if legacy and chat.tools:
+        raise invalid("'functions' and 'tools' cannot both be given; 'functions' is deprecated.", "functions")
+    if not legacy and chat.function_call not in (None, "none"):
+        raise invalid("'function_call' is only allowed when 'functions' are specified.", "function_call")
     tools = tuple(_legacy_tools(chat) if legacy else _tools(chat.tools or ()))
     choice = _legacy_choice(chat.function_call) if legacy else _choice(chat.tool_choice)
     named = {tool.name for tool in tools}
     param = "function_call" if legacy else "tool_choice"
     if choice is not None and not tools and choice.mode != "none":
-        raise invalid(f"'{param}' is only allowed when 'tools' are specified.", param)
+        raise invalid("'tool_choice' is only allowed when 'tools' are specified.", param)
     for name in (choice.only or ((choice.name,) if choice.name else ())) if choice else ():
         if name not in named:
             raise invalid(f"Invalid value for '{param}': no tool is called '{name}'.", param)
@@ -94,12 +98,13 @@ def _choice(choice: str | wire.FunctionChoice | wire.CustomChoice | wire.Allowed
             if allowed.mode == "required" and len(only) == 1:
                 return Choice("tool", only[0], only)
             return Choice("any" if allowed.mode == "required" else "auto", None, only)
-        case str():
+        case _:
             return _MODES[choice]
-    raise AssertionError(choice)  # the decoder lets no other choice through
 
 
 def _allowed(tools: list[dict[str, Any]]) -> Iterator[str]:
+    if not tools:
+        raise invalid("Expected at least one tool.", "tool_choice.allowed_tools.tools")
     for i, tool in enumerate(tools):
         named = tool.get(str(tool.get("type")))
         name = named.get("name") if isinstance(named, dict) else None

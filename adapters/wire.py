@@ -59,6 +59,9 @@ class FilePart(_Strict, tag_field="type", tag="file"):
     prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
+Part = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
+
+
 class FunctionCall(_Strict):
     name: str
     arguments: str | None = None

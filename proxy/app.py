@@ -14,8 +14,10 @@ from proxy.auth import Keyring
 from proxy.catalog import Listed, ProviderRow
 from proxy.gate import Gate
 from proxy.images import Images
+from proxy.memory import Memory
 from proxy.routing import STRATEGIES
 from proxy.settings import Settings
+from proxy.store import open_store
 from proxy.telemetry import Sink, log_request
 from proxy.upstream import Upstream
 
@@ -29,6 +31,8 @@ def build(
 ) -> Litestar:
     """The application. Time comes in here and nowhere else."""
     upstream = Upstream(settings.providers, settings.timeouts, agent=f"tollhouse/{__version__}")
+    redis_url = settings.redis_url.reveal() if settings.redis_url else None
+    memory = Memory(open_store(redis_url, settings.data_dir))
     rows = tuple(ProviderRow(name=provider.name, vendor=provider.vendor) for provider in settings.providers)
     gate = Gate(
         catalog=settings.catalog,
@@ -38,6 +42,7 @@ def build(
         order=STRATEGIES[settings.strategy],
         upstream=upstream,
         images=Images(settings.limits),
+        memory=memory,
         sinks=sinks,
         largest_body=settings.limits.body,
         clock=clock,
@@ -49,8 +54,10 @@ def build(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await memory.open()
         async with upstream:
             yield
+        await memory.close()
 
     return Litestar(
         route_handlers=HANDLERS,

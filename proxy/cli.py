@@ -149,7 +149,7 @@ def state(settings: Settings) -> dict[str, str]:
         "primary": settings.primary or "none",
         "strategy": settings.strategy,
         "fallback": "on" if settings.fallback else "off (ENABLE_LLM_FALLBACK=false)",
-        "store": "REDIS_URL is set, but this version shares nothing yet" if settings.redis_url else "none needed yet",
+        "store": "Redis (REDIS_URL)" if settings.redis_url else f"a file in {settings.data_dir}",
         "budgets": "off (this version does not enforce them yet)",
         "auth": f"{len(settings.client_keys)} client keys" if settings.client_keys else "open (no client keys)",
     }

@@ -13,7 +13,7 @@ def vendors(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Three simulated vendors, and the environment that points at them."""
     with Simulator.start() as simulator:
         yield {
-            **environ,
+            **{name: value for name, value in environ.items() if not name.startswith("TOLLHOUSE_CLIENT_KEYS")},
             "OPENAI_API_KEY": _KEY,
             "OPENAI_BASE_URL": simulator.openai,
             "ANTHROPIC_API_KEY": _KEY,

@@ -81,7 +81,9 @@ class Downstream:
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """A piece of the body; waits while the client reads more slowly than the vendor writes."""
-        self.ended = not more
+        if not more:
+            self.ended = True
+            self.unwatch()  # a client that hangs up once it has all of its answer has not left
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:

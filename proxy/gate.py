@@ -9,10 +9,11 @@ import math
 import os
 from collections.abc import Callable, Sequence
 
+import msgspec
 import structlog
 
-from adapters import ADAPTERS
-from adapters.base import NOTHING, Answer, Call, Failure, Kind, Stamp, Stream, Supplies, Target
+from adapters import ADAPTERS, Adapter
+from adapters.base import Answer, Call, Failure, Fetched, Kind, Stamp, Stream, Supplies, Target
 from adapters.completion import error_object
 from adapters.envelope import Envelope, seal
 from adapters.sse import encode as event
@@ -20,6 +21,7 @@ from proxy.attempts import attempts
 from proxy.catalog import Catalog, ProviderRow, Route
 from proxy.downstream import Downstream, Headers
 from proxy.images import Images
+from proxy.memory import Memory
 from proxy.routing import Order
 from proxy.telemetry import Attempt, Record, Sink
 from proxy.upstream import Reply, Upstream
@@ -33,122 +35,125 @@ STREAM: Headers = (
 _UPSTREAM_IDS = ("x-request-id", "request-id")
 
 
-class Gate:
-    """Holds what all requests share; a request itself lives in the arguments."""
+class Exchange(msgspec.Struct):
+    """One request on its way: what came, who hears the answer, and what there is to say of it afterwards."""
 
-    def __init__(
-        self,
-        *,
-        catalog: Catalog,
-        providers: Sequence[ProviderRow],
-        primary: str | None,
-        fallback: bool,
-        order: Order,
-        upstream: Upstream,
-        images: Images,
-        sinks: Sequence[Sink],
-        largest_body: int,
-        clock: Callable[[], float],
-        wall: Callable[[], float],
-    ) -> None:
-        self._catalog = catalog
-        self._providers = tuple(providers)
-        self._primary = primary
-        self._fallback = fallback
-        self._order = order
-        self._upstream = upstream
-        self._images = images
-        self._sinks = sinks
-        self._largest_body = largest_body
-        self._clock = clock
-        self._wall = wall
-        self.in_flight = 0
-        self.idle = asyncio.Event()
-        self.idle.set()
+    envelope: Envelope
+    stamp: Stamp
+    down: Downstream
+    record: Record
+    images: dict[str, Fetched] = {}  # fetched once, whoever is asked
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """What all requests share."""
+
+    catalog: Catalog
+    providers: tuple[ProviderRow, ...]
+    primary: str | None
+    fallback: bool
+    order: Order
+    upstream: Upstream
+    images: Images
+    memory: Memory
+    sinks: Sequence[Sink]
+    largest_body: int
+    clock: Callable[[], float]  # seconds, monotonic
+    wall: Callable[[], float]  # seconds since the epoch
 
     async def serve(self, down: Downstream, admit: Callable[[], None]) -> None:
         """Serve one chat completion. Never raises but for a cancellation from outside."""
         token = os.urandom(16).hex()
-        record = Record(f"req_{token}", self._clock(), attempts=[])
-        stamp = Stamp(f"chatcmpl-{token}", int(self._wall()))
-        self._enter()
+        record = Record(f"req_{token}", self.clock(), attempts=[])
         try:
             admit()
-            envelope = seal(await down.body(self._largest_body))
+            envelope = seal(await down.body(self.largest_body))
             record.model, record.stream, record.user = envelope.model, envelope.stream, envelope.user
-            route = self._catalog.route(envelope.model, self._providers, primary=self._primary, fallback=self._fallback)
+            route = self.catalog.route(envelope.model, self.providers, primary=self.primary, fallback=self.fallback)
             down.watch()
-            await self._follow(route, envelope, stamp, down, record)
+            stamp = Stamp(f"chatcmpl-{token}", int(self.wall()))
+            await self._follow(route, Exchange(envelope, stamp, down, record, {}))
         except Failure as failure:
-            await self._refuse(failure, down, record)
+            await _refuse(failure, down, record)
         except asyncio.CancelledError:
-            record.status, record.code = 499, "client_left"
             if not down.left:
+                await _refuse(_shutting_down(), down, record)
                 raise
+            record.status, record.code = 499, "client_left"
         except Exception:
             structlog.get_logger().exception("internal error", request_id=record.request_id)
-            await self._refuse(_ours(), down, record)
+            await _refuse(_ours(), down, record)
         finally:
             down.unwatch()
-            record.total = self._since(record)
-            self._leave()
-            for sink in self._sinks:
+            record.total = self._since(record.started)
+            for sink in self.sinks:
                 sink(record)
 
-    async def _follow(self, route: Route, envelope: Envelope, stamp: Stamp, down: Downstream, record: Record) -> None:
+    async def _follow(self, route: Route, exchange: Exchange) -> None:
         """Ask one candidate after the other, as the plan says."""
-        candidates = self._order(route)
-        plan = attempts(candidates, choosy=not route.auto)
+        tried = exchange.record.attempts
+        plan = attempts(self.order(route), choosy=not route.auto)
         target = next(plan)
         while True:
-            began = self._clock()
+            began = self.clock()
             try:
-                await self._attempt(target, envelope, stamp, down, record)
-                record.attempts.append(self._tried(target, "ok", began))
+                await self._attempt(target, exchange)
+                tried.append(Attempt(target.provider, target.model, "ok", self._since(began)))
                 return
             except Failure as failure:
-                record.attempts.append(self._tried(target, failure.kind.value, began, failure.message))
-                if down.started:
+                outcome = failure.kind.value
+                tried.append(Attempt(target.provider, target.model, outcome, self._since(began), failure.message))
+                if exchange.down.started:
                     raise
                 try:
                     target = plan.send(failure)
                 except StopIteration as stop:
                     raise stop.value from failure
 
-    async def _attempt(
-        self, target: Target, envelope: Envelope, stamp: Stamp, down: Downstream, record: Record
-    ) -> None:
+    async def _attempt(self, target: Target, exchange: Exchange) -> None:
         """One candidate, once. Raises `Failure`; whoever catches it looks at `down.started` before asking another."""
         adapter = ADAPTERS[target.vendor, "chat"]
-        wanted = adapter.remote(envelope, target)
-        supplies = Supplies(images=await self._images.fetch(wanted)) if wanted else NOTHING
-        call = adapter.request(envelope, target, supplies)
-        async with self._upstream.send(target.provider, call) as reply:
+        record = exchange.record
+        call = adapter.request(exchange.envelope, target, await self._supplies(adapter, target, exchange))
+        async with self.upstream.send(target.provider, call) as reply:
             record.upstream_id = next((id for name in _UPSTREAM_IDS if (id := reply.headers.get(name))), None)
             if reply.status != 200:
                 raise adapter.error(reply.status, reply.headers, await reply.body())
             head = _head(record, target, call)
             record.provider, record.served, record.warnings = target.provider, target.model, str(call.warnings)
-            if envelope.stream:
-                stream = adapter.stream(call, stamp)
-                await self._relay(reply, stream, [*STREAM, *head], down, record)
+            if call.reading.stream:
+                await self._relay(reply, adapter.stream(call, exchange.stamp), target, head, exchange)
             else:
-                answer = adapter.response(await reply.body(), call, stamp)
-                await self._answer(answer, [*JSON, *head], down, record)
+                answer = adapter.response(await reply.body(), call, exchange.stamp)
+                await self._answer(answer, target, head, exchange)
 
-    async def _answer(self, answer: Answer, head: Headers, down: Downstream, record: Record) -> None:
-        record.first_part = self._since(record)
+    async def _supplies(self, adapter: Adapter, target: Target, exchange: Exchange) -> Supplies:
+        """What the translator cannot get for itself."""
+        needs = adapter.needs(exchange.envelope, target)
+        if missing := [image for image in needs.images if image.url not in exchange.images]:
+            exchange.images.update(await self.images.fetch(missing))
+        states = await self.memory.recall(target.vendor, needs.states) if needs.states else {}
+        return Supplies(images=exchange.images, states=states)
+
+    async def _answer(self, answer: Answer, target: Target, head: Headers, exchange: Exchange) -> None:
+        record = exchange.record
+        record.first_part = self._since(record.started)
         record.status, record.finish, record.usage = 200, answer.finish, answer.usage
-        await down.answer(200, head, answer.body)
+        if answer.states:
+            await self.memory.remember(target.vendor, answer.states)
+        await exchange.down.answer(200, [*JSON, *head], answer.body)
 
-    async def _relay(self, reply: Reply, stream: Stream, head: Headers, down: Downstream, record: Record) -> None:
+    async def _relay(self, reply: Reply, stream: Stream, target: Target, head: Headers, exchange: Exchange) -> None:
         """Pass a stream on, part by part. Before the first part a failure is raised and nobody is the wiser."""
+        down, record = exchange.down, exchange.record
         try:
             part = await _next(reply, stream)
-            record.first_part = self._since(record)
+            record.first_part = self._since(record.started)
             record.status = 200
-            await down.start(200, head)
+            await down.start(200, [*STREAM, *head])
             while part:
+                if stream.done and stream.states:
+                    await self.memory.remember(target.vendor, stream.states)
                 await down.write(part, more=not stream.done)
                 part = await _next(reply, stream)
             if not down.ended:
@@ -157,31 +162,8 @@ class Gate:
         finally:
             record.usage, record.finish = stream.usage, stream.finish
 
-    async def _refuse(self, failure: Failure, down: Downstream, record: Record) -> None:
-        """Tell the client what went wrong, in the way that is still open."""
-        record.fail(failure)
-        body = failure.body if failure.body and b"\n" not in failure.body else error_object(failure)
-        if not down.started:
-            await down.answer(failure.status, [*JSON, *_refusal_head(failure, record)], body)
-        elif not down.ended:
-            # As an event, and without a proper end: half an answer must not look like a whole one.
-            await down.write(event(body), more=False)
-
-    def _tried(self, target: Target, outcome: str, began: float, message: str | None = None) -> Attempt:
-        took = round((self._clock() - began) * 1000, 3)
-        return Attempt(target.provider, target.model, outcome, took, message)
-
-    def _since(self, record: Record) -> float:
-        return round((self._clock() - record.started) * 1000, 3)
-
-    def _enter(self) -> None:
-        self.in_flight += 1
-        self.idle.clear()
-
-    def _leave(self) -> None:
-        self.in_flight -= 1
-        if not self.in_flight:
-            self.idle.set()
+    def _since(self, then: float) -> float:
+        return round((self.clock() - then) * 1000, 3)
 
 
 async def _next(reply: Reply, stream: Stream) -> bytes:
@@ -201,6 +183,17 @@ async def _next(reply: Reply, stream: Stream) -> bytes:
     if stream.failure:
         raise stream.failure
     return b""
+
+
+async def _refuse(failure: Failure, down: Downstream, record: Record) -> None:
+    """Tell the client what went wrong, in the way that is still open."""
+    record.fail(failure)
+    body = failure.body if failure.body and b"\n" not in failure.body else error_object(failure)
+    if not down.started:
+        await down.answer(failure.status, [*JSON, *_refusal_head(failure, record)], body)
+    elif not down.ended:
+        # As an event, and without a proper end: half an answer must not look like a whole one.
+        await down.write(event(body), more=False)
 
 
 def _head(record: Record, target: Target, call: Call) -> Headers:
@@ -238,3 +231,13 @@ def _plain(value: str) -> bytes:
 
 def _ours() -> Failure:
     return Failure(Kind.TRANSIENT, "The proxy failed; its log says why.", status=500, code="internal_error")
+
+
+def _shutting_down() -> Failure:
+    return Failure(
+        Kind.TRANSIENT,
+        "The proxy is shutting down; ask again.",
+        status=503,
+        code="server_shutting_down",
+        retry_after=1,
+    )

@@ -6,6 +6,7 @@ the wire, so that nothing unfolds to more than was counted.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -124,19 +125,19 @@ class _Haul:
         """Connect to the addresses themselves, one after the other; the name is for the server and its certificate."""
         import httpx
 
-        for last, address in ((address == addresses[-1], address) for address in addresses):
-            request = self._client.build_request(
-                "GET",
-                url.copy_with(host=address),
-                headers={"host": url.netloc.decode("ascii")},
-                extensions={"sni_hostname": url.raw_host.decode("ascii")},
-            )
-            try:
-                return await self._client.send(request, stream=True)
-            except httpx.ConnectError:
-                if last:
-                    raise
-        raise AssertionError("unreachable: the last address answers or raises")
+        for address in addresses[:-1]:
+            with contextlib.suppress(httpx.ConnectError):
+                return await self._ask_at(url, address)
+        return await self._ask_at(url, addresses[-1])
+
+    async def _ask_at(self, url: "httpx.URL", address: str) -> "httpx.Response":
+        request = self._client.build_request(
+            "GET",
+            url.copy_with(host=address),
+            headers={"host": url.netloc.decode("ascii")},
+            extensions={"sni_hostname": url.raw_host.decode("ascii")},
+        )
+        return await self._client.send(request, stream=True)
 
     async def _read(self, remote: Remote, response: "httpx.Response") -> Fetched:
         if response.status_code != 200:

@@ -9,31 +9,30 @@ from adapters import ADAPTERS
 from adapters.base import Kind, Vendor
 from proxy.settings import Provider
 
-_SECONDS = 10.0
 _LISTS: Mapping[Vendor, str] = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models"}
 
 
-def ask(providers: Sequence[Provider]) -> dict[str, str | None]:
+def ask(providers: Sequence[Provider], *, seconds: float = 10.0) -> dict[str, str | None]:
     """What is wrong with each provider, by its name; None if nothing is. No key is ever part of it."""
-    return asyncio.run(_ask_all(providers))
+    return asyncio.run(_ask_all(providers, seconds))
 
 
-async def _ask_all(providers: Sequence[Provider]) -> dict[str, str | None]:
-    async with httpx.AsyncClient(timeout=_SECONDS) as client:
-        findings = await asyncio.gather(*(_ask(client, provider) for provider in providers))
+async def _ask_all(providers: Sequence[Provider], seconds: float) -> dict[str, str | None]:
+    async with httpx.AsyncClient(timeout=seconds) as client:
+        findings = await asyncio.gather(*(_ask(client, provider, seconds) for provider in providers))
     return {provider.name: finding for provider, finding in zip(providers, findings, strict=True)}
 
 
-async def _ask(client: httpx.AsyncClient, provider: Provider) -> str | None:
+async def _ask(client: httpx.AsyncClient, provider: Provider, seconds: float) -> str | None:
     adapter = ADAPTERS[provider.vendor, "chat"]
     try:
-        async with asyncio.timeout(_SECONDS):
+        async with asyncio.timeout(seconds):
             answer = await client.get(
                 provider.base_url + _LISTS[provider.vendor], headers=adapter.headers(provider.key.reveal())
             )
     except (TimeoutError, httpx.TimeoutException):
-        return f"unreachable (no answer from {provider.base_url} in {_SECONDS:.0f} seconds)"
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return f"unreachable (no answer from {provider.base_url} in {seconds:g} seconds)"
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: IDNA knows no such name
         return f"unreachable ({error or type(error).__name__}, at {provider.base_url})"
     if answer.status_code == 200:
         return None

@@ -6,10 +6,12 @@ with 0. uvicorn by itself would stop listening first, and whoever asks `/readyz`
 
 import asyncio
 import math
+import os
 import socket
 from collections.abc import Callable
 from types import FrameType
 
+import structlog
 import uvicorn
 from litestar import Litestar
 
@@ -49,15 +51,18 @@ class Server(uvicorn.Server):
 
     async def _finish(self) -> None:
         """Wait for those who are here now, with the door open; then close it, and wait for those who came meanwhile."""
-        assert self._loop is not None
-        end = self._loop.time() + self._grace
-        if here := set(self.server_state.tasks):
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._grace
+        here = set(self.server_state.tasks)
+        structlog.get_logger().info("draining", requests=len(here), seconds=self._grace)
+        if here:
             await asyncio.wait(here, timeout=self._grace)
         # At the end uvicorn cancels what is left, and each request settles in its own `finally`.
-        self.config.timeout_graceful_shutdown = max(1, math.ceil(end - self._loop.time()))
+        self.config.timeout_graceful_shutdown = max(1, math.ceil(end - loop.time()))
         self.should_exit = True
 
     def _cut(self) -> None:
+        structlog.get_logger().warning("cutting off", requests=len(self.server_state.tasks))
         for task in self.server_state.tasks:
             task.cancel()
 
@@ -81,6 +86,12 @@ def run(app: Litestar, settings: Settings, announce: Callable[[int], None]) -> s
     try:
         server.run()
     except SystemExit as error:  # how uvicorn says that it could not start
-        cause = error.__context__
-        return (cause.strerror if isinstance(cause, OSError) else None) or "the log says why"
+        return _why(error.__context__)
     return None
+
+
+def _why(error: BaseException | None) -> str:
+    if not isinstance(error, OSError):
+        return "the log says why"
+    # asyncio words it with the address, which has been said already; what has no number of the system says it itself.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)

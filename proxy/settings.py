@@ -239,7 +239,7 @@ def _file(env: Environment, path: str | None) -> File:
         return File() if raw is None else msgspec.convert(raw, File)
     except OSError as error:
         env.faults.append(f"{path}: {reason(error)}")
-    except (ValueError, RecursionError) as error:  # msgspec's errors, PyYAML's, and those of the dates it makes
+    except ValueError as error:  # msgspec's errors, PyYAML's, and those of the dates it makes
         env.faults.append(f"{path}: {' '.join(str(error).split())}")
     return File()
 

@@ -11,8 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -21,7 +20,6 @@ from proxy.simulator.client import Simulator
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 30.0  # seconds a process may take to start or to stop; a healthy one needs one
-KEY = "test-key"
 T = TypeVar("T")
 # What a process needs of the surroundings; nothing else of them reaches it, least of all somebody's real keys.
 _INHERITED = re.compile(r"PATH|HOME|TMPDIR|LANG|LC_.*|SYSTEMROOT|COVERAGE_.*|COV_.*|PYTHONDEVMODE|PYTHONWARNINGS")
@@ -200,27 +198,13 @@ def run(*words: str, environ: Mapping[str, str] | None = None) -> "subprocess.Co
     )
 
 
-def environ_of(vendors: Simulator, key: str = KEY) -> dict[str, str]:
-    """The environment that points a tollhouse at three simulated vendors."""
+def environ_of(vendors: Simulator, key: str | None = None) -> dict[str, str]:
+    """The environment that points a tollhouse at three simulated vendors, each with a key of its own, or with `key`."""
     return {
-        "OPENAI_API_KEY": key,
+        "OPENAI_API_KEY": key or "sk-openai-canary",
         "OPENAI_BASE_URL": vendors.openai,
-        "ANTHROPIC_API_KEY": key,
+        "ANTHROPIC_API_KEY": key or "sk-ant-canary",
         "ANTHROPIC_BASE_URL": vendors.anthropic,
-        "GEMINI_API_KEY": key,
+        "GEMINI_API_KEY": key or "AIza-gemini-canary",
         "GEMINI_BASE_URL": vendors.gemini,
     }
-
-
-@contextmanager
-def simulated_vendors() -> Iterator[Simulator]:
-    """Three simulated vendors, for a fixture of the whole session; a test begins with `vendors.reset()`."""
-    with Simulator.start() as vendors:
-        yield vendors
-
-
-@contextmanager
-def running(vendors: Simulator, *args: str, config: str | None = None, **environ: str) -> Iterator[Tollhouse]:
-    """A tollhouse in front of `vendors`, for a fixture; `environ` overrides and adds."""
-    with Tollhouse.start({**environ_of(vendors), **environ}, *args, config=config) as house:
-        yield house

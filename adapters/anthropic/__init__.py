@@ -2,7 +2,7 @@
 
 from adapters.anthropic.answer import response
 from adapters.anthropic.errors import error
-from adapters.anthropic.request import headers, remote, request
+from adapters.anthropic.request import headers, needs, request
 from adapters.anthropic.stream import stream
 
-__all__ = ["error", "headers", "remote", "request", "response", "stream"]
+__all__ = ["error", "headers", "needs", "request", "response", "stream"]

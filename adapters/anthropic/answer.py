@@ -1,12 +1,13 @@
 """Anthropic's answer, to OpenAI's. What a stream says piece by piece, the whole answer says by the same words."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from adapters import completion, errors
 from adapters.anthropic.errors import in_stream
-from adapters.base import Answer, Call, Failure, Stamp, Usage
+from adapters.anthropic.thinking import state
+from adapters.base import Answer, Call, Stamp, Usage
 from adapters.completion import Message
 
 FINISH = {
@@ -21,27 +22,29 @@ FINISH = {
 }
 _TIERS = {"standard": "default", "priority": "priority"}
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # more than that is no count of tokens
+
 
 class CacheCreation(msgspec.Struct):
-    ephemeral_5m_input_tokens: int | None = None
-    ephemeral_1h_input_tokens: int | None = None
+    ephemeral_5m_input_tokens: Count | None = None
+    ephemeral_1h_input_tokens: Count | None = None
 
 
 class OutputDetails(msgspec.Struct):
-    thinking_tokens: int | None = None
+    thinking_tokens: Count | None = None
 
 
 class ServerTools(msgspec.Struct):
-    web_search_requests: int | None = None
+    web_search_requests: Count | None = None
 
 
 class UsageSaid(msgspec.Struct):
     """Cumulative counts; what is missing or null says nothing."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
     cache_creation: CacheCreation | None = None
     output_tokens_details: OutputDetails | None = None
     server_tool_use: ServerTools | None = None
@@ -128,7 +131,7 @@ def _answer(said: MessageSaid, call: Call, stamp: Stamp) -> Answer:
     for block in said.content or ():
         _take(block, message, call)
     message.finish = finish(said.stop_reason, json_tool=call.reading.json_tool)
-    if said.stop_reason == "refusal" and not message.text:
+    if said.stop_reason == "refusal" and not any(message.text):
         message.refusal = refusal(said.stop_details)
     counted = said.usage or UsageSaid()
     usage = counted.buckets()
@@ -138,7 +141,13 @@ def _answer(said: MessageSaid, call: Call, stamp: Stamp) -> Answer:
         usage=usage,
         finish=message.finish,
         service_tier=counted.tier(),
+        states=states(call, message.calls[0]["id"] if message.calls else None, message.thinking),
     )
+
+
+def states(call: Call, first: str | None, blocks: list[dict[str, Any]]) -> dict[str, str]:
+    """What must come back with the first of the calls, where the vendor insists on it."""
+    return {first: state(blocks)} if call.reading.keeps_states and first and blocks else {}
 
 
 def _take(block: Block, message: Message, call: Call) -> None:
@@ -153,7 +162,7 @@ def _take(block: Block, message: Message, call: Call) -> None:
             message.thinking.append(thinking(block.thinking or "", block.signature or ""))
         case "redacted_thinking":
             message.thinking.append(redacted(block.data or ""))
-        case "tool_use" if block.name == call.reading.json_tool:
+        case "tool_use" if call.reading.json_tool is not None and block.name == call.reading.json_tool:
             message.text.append(compact(block.input))
         case "tool_use":
             message.call(block.id or "", block.name or "", compact(block.input))
@@ -173,7 +182,8 @@ def redacted(data: str) -> dict[str, Any]:
 
 def compact(input: msgspec.Raw) -> str:
     """The arguments of a call as OpenAI has them: JSON in a string; numbers and order as the model wrote them."""
-    return msgspec.json.format(bytes(input), indent=-1).decode()
+    said = msgspec.json.format(bytes(input), indent=-1).decode()
+    return "{}" if said == "null" else said
 
 
 def finish(stop_reason: str | None, *, json_tool: str | None) -> str:
@@ -197,8 +207,3 @@ def annotations(citations: Any, start: int, end: int) -> list[dict[str, Any]]:
         cited = {"start_index": start, "end_index": end, "url": url, "title": str(citation.get("title") or "")}
         found.append({"type": "url_citation", "url_citation": cited})
     return found
-
-
-def unreadable(error: Exception) -> Failure:
-    """For the stream: the same words for what cannot be read."""
-    return errors.unreadable(str(error))

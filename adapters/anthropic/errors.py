@@ -11,15 +11,21 @@ from adapters.errors import Rule, Said
 
 _SPEND = frozenset({"contract_spend_limit_reached", "enforced_spend_limit_reached"})
 
+_KEY = frozenset(
+    {"organization_on_hold", "cmek_key_disabled", "cmek_key_network_blocked", "claude_code_key_creator_not_member"}
+)
+_PROFILE = frozenset({"user_profile_not_found", "user_profile_not_billable", "user_profile_billing_not_authorized"})
+
+# Codes: anthropic-python 2.12, types/shared/error_details.py. It also says that the wording of messages may change.
 RULES: tuple[Rule, ...] = (
-    Rule(400, errors.KEY, frozenset({"organization_on_hold", "cmek_key_disabled"})),
+    Rule(400, errors.KEY, _KEY),
     Rule(400, errors.TOO_LONG, texts=("prompt is too long", "exceed context limit")),
     Rule(400, errors.QUOTA, texts=("credit balance is too low", "specified api usage limits")),
     Rule(400, errors.POLICY, texts=("output blocked by content filtering policy",)),
-    Rule(403, errors.BAD_REQUEST, frozenset({"user_profile_not_found", "sandbox_egress_restricted"})),
+    Rule(403, errors.BAD_REQUEST, _PROFILE | {"sandbox_egress_restricted"}),
     Rule(404, errors.NOT_FOUND, frozenset({"file_expired", "thread_not_found"})),
     Rule(429, errors.QUOTA, _SPEND),
-    Rule(503, errors.KEY, frozenset({"cmek_key_disabled", "cmek_unavailable"})),
+    Rule(503, errors.KEY, frozenset({"cmek_context_unavailable", "cmek_key_unreachable"})),
     Rule(0, errors.OVERLOADED, frozenset({"overloaded_error"})),
 )
 
@@ -30,6 +36,7 @@ _STATUS = {
     "billing_error": 402,
     "permission_error": 403,
     "not_found_error": 404,
+    "conflict_error": 409,
     "request_too_large": 413,
     "rate_limit_error": 429,
     "api_error": 500,

@@ -4,14 +4,13 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Callable
 from typing import Any
 
-from adapters import media, wire
-from adapters.base import Remote, Supplies, Warnings, invalid, unsupported
+from adapters import media
+from adapters.anthropic.thinking import replayed
+from adapters.base import Supplies, Warnings, invalid, unsupported
 from adapters.conversation import (
     PLACEHOLDER,
-    Audio,
     Block,
     Call,
     File,
@@ -29,22 +28,8 @@ _MOST_MARKS = 4
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
-def remote(chat: wire.Chat, vendors_own: Callable[[str], bool]) -> list[Remote]:
-    """The images by URL that the vendor will not fetch for itself (`vendors_own` says which it will)."""
-    found = []
-    for i, message in enumerate(chat.messages):
-        if not isinstance(message, wire.User | wire.Tool) or isinstance(message.content, str):
-            continue
-        for j, part in enumerate(message.content):
-            if isinstance(part, wire.ImagePart) and not part.image_url.url.lower().startswith("data:"):
-                url = part.image_url.url
-                if not vendors_own(url):
-                    found.append(Remote(url, f"messages[{i}].content[{j}].image_url.url"))
-    return found
-
-
 def text(block: Text) -> dict[str, Any]:
-    """A text block. White space alone is refused upstream."""
+    """A text block."""
     said: dict[str, Any] = {"type": "text", "text": block.text}
     return said | _mark(block.cache)
 
@@ -64,23 +49,39 @@ class Speller:
         self._warnings = warnings
         self._thinking = thinking
         self._marks: list[dict[str, Any]] = []
+        self._ids: dict[str, str] = {}  # the client's id of a call -> the vendor's, as last used
+        self._taken: set[str] = set()
+
+    def system(self, texts: list[Text]) -> list[dict[str, Any]]:
+        """The member `system`; to be asked for before the turns, because it stands before them."""
+        return self._blocks([*texts])
 
     def turns(self, turns: list[Turn]) -> list[dict[str, Any]]:
-        """The member `messages`; at most four cache marks survive, the last ones."""
+        """The member `messages`."""
         if turns[0].role == "assistant":
             self._warnings.add("added", "messages")
             turns = [Turn("user", [Text(PLACEHOLDER)]), *turns]
-        said = [self._turn(turn) for turn in turns]
+        said: list[dict[str, Any]] = []
+        for turn in map(self._turn, turns):
+            if said and said[-1]["role"] == turn["role"]:
+                said[-1]["content"] += turn["content"]
+            elif turn["content"]:
+                said.append(turn)
+        self._thin_out_marks()
+        return said
+
+    def _thin_out_marks(self) -> None:
+        """At most four cache marks survive, the last ones, and none outlives one that stands before it."""
         for block in self._marks[:-_MOST_MARKS]:
             del block["cache_control"]
-        return [turn for turn in said if turn["content"]]
+        short = False
+        for block in self._marks[-_MOST_MARKS:]:
+            if short and block["cache_control"].pop("ttl", None):
+                self._warnings.add("rounded", "prompt_cache_breakpoint")
+            short = short or "ttl" not in block["cache_control"]
 
     def _turn(self, turn: Turn) -> dict[str, Any]:
-        content = self._blocks(turn.blocks)
-        if not content and turn.role == "user":
-            self._warnings.add("added", "messages")
-            content = [text(Text(PLACEHOLDER))]
-        return {"role": turn.role, "content": content}
+        return {"role": turn.role, "content": self._blocks(turn.blocks)}
 
     def _blocks(self, blocks: list[Block]) -> list[dict[str, Any]]:
         said = [spelled for block in blocks if (spelled := self._block(block)) is not None]
@@ -90,13 +91,13 @@ class Speller:
     def _block(self, block: Block) -> dict[str, Any] | None:
         match block:
             case Text():
-                return text(block) if block.text.strip() else None
+                return text(block)
             case Thinking(block=kept):
-                return kept if self._thinking else None
+                return self._earlier(kept)
             case Call(id=id, name=name, arguments=arguments):
-                return {"type": "tool_use", "id": wire_id(id), "name": self._names.wire(name), "input": arguments}
+                return {"type": "tool_use", "id": self._fresh(id), "name": self._names.wire(name), "input": arguments}
             case Result(id=id, parts=parts):
-                said: dict[str, Any] = {"type": "tool_result", "tool_use_id": wire_id(id)}
+                said: dict[str, Any] = {"type": "tool_result", "tool_use_id": self._ids[id]}
                 if content := self._blocks(list(parts)):
                     said["content"] = content
                 return said
@@ -104,8 +105,27 @@ class Speller:
                 return {"type": "image", "source": self._image(block)} | _mark(block.cache)
             case File():
                 return self._file(block) | _mark(block.cache)
-            case Audio(param=param):
-                raise unsupported(param, "Claude does not hear")
+            case _:
+                raise unsupported(block.param, "Claude does not hear")
+
+    def _earlier(self, block: dict[str, Any]) -> dict[str, Any] | None:
+        if not self._thinking:
+            return None
+        said = replayed(block)
+        if said is None:
+            self._warnings.add("dropped", "messages[].thinking_blocks")
+        return said
+
+    def _fresh(self, id: str) -> str:
+        """The id of a call, of its own in the whole conversation: some clients count from 0 in each turn."""
+        first = fresh = wire_id(id)
+        k = 1
+        while fresh in self._taken:
+            k += 1
+            fresh = f"{first}_{k}"
+        self._taken.add(fresh)
+        self._ids[id] = fresh
+        return fresh
 
     def _image(self, image: Image) -> dict[str, Any]:
         inline = data_url(image.url)
@@ -122,6 +142,8 @@ class Speller:
 
     def _file(self, file: File) -> dict[str, Any]:
         declared, data = data_url(file.data) or ("", file.data)
+        if data.lower().startswith("data:"):
+            raise invalid("Expected base64, or a data URL with base64.", f"{file.param}.file.file_data")
         kind = media.kind(declared, data, file.filename)
         title = {"title": file.filename} if file.filename else {}
         if kind in _IMAGES:
@@ -144,7 +166,7 @@ def _decoded(data: str, param: str) -> str:
 
 
 def wire_id(id: str) -> str:
-    """A call's id as Anthropic takes it, the same for the call and for its result."""
+    """A call's id in the characters that Anthropic takes."""
     if _ID.fullmatch(id):
         return id
     return f"call_{hashlib.sha256(id.encode()).hexdigest()[:24]}"

@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 
 from adapters import conversation, fields, tools, wire
-from adapters.anthropic import messages, schema, thinking
-from adapters.base import Call, Reading, Remote, Supplies, Target, Warnings, invalid
-from adapters.conversation import Conversation
+from adapters import needs as waiting
+from adapters.anthropic import messages, offer, output, thinking
+from adapters.base import Call, Needs, Reading, Supplies, Target, Warnings, invalid
+from adapters.conversation import Conversation, File, Image, Result
 from adapters.envelope import Envelope
 
 VERSION = "2023-06-01"
 
 _encode = msgspec.json.Encoder().encode
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}").fullmatch
 
 
 def headers(key: str) -> Mapping[str, str]:
@@ -27,58 +27,72 @@ def headers(key: str) -> Mapping[str, str]:
     return {"x-api-key": key, "anthropic-version": VERSION}
 
 
-def remote(envelope: Envelope, target: Target) -> list[Remote]:
-    """Anthropic fetches https by itself; plain http it refuses, so the proxy fetches that."""
-    return messages.remote(envelope.chat, lambda url: not url.lower().startswith("http://"))
+def needs(envelope: Envelope, target: Target) -> Needs:
+    """Anthropic fetches https by itself, plain http it refuses; and where it insists, thinking that was lost."""
+    chat = envelope.chat
+    states: list[str] = []
+    if thinking.wants_it_back(chat.reasoning_effort, target.capabilities):
+        states = [ids[0] for message, ids in waiting.calls(chat) if not message.thinking_blocks]
+    return Needs(images=waiting.images(chat, lambda url: not url.lower().startswith("http://")), states=states)
 
 
 def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     """The request in Anthropic's words. Raises `Failure` (400) for what cannot be said in them."""
     chat, unknown = envelope.opened
+    able = target.capabilities
     warnings = Warnings()
     fields.apply(chat, unknown, "anthropic", warnings)
     talk = conversation.read(chat, warnings)
+    thinking.restore(talk, supplies.states)
     box = tools.read(chat)
-    names = tools.Names(_TOOL_NAME, 128)
-    reading = Reading(stream=envelope.stream, include_usage=envelope.include_usage, model=target.model)
-    cap = _max_tokens(chat, target, len(envelope.raw), warnings)
-    thought = thinking.decide(chat, box, talk, target.capabilities, cap, warnings)
-    turns = messages.Speller(names, supplies, warnings, thinking=thought.on).turns(
-        conversation.fold_system(talk.turns, keep=target.capabilities.mid_system)
-    )
-    _check_prefill(talk, turns, target, thought)
+    names = offer.names(box)
+    form = output.form(chat, able, warnings)
+    cap = _max_tokens(chat, talk, target, len(envelope.raw), warnings)
+    thought = thinking.decide(chat.reasoning_effort, form.choice or box.choice, talk, able, cap, warnings)
+    speller = messages.Speller(names, supplies, warnings, thinking=thought.replays)
+    system = speller.system(talk.system)
+    turns = speller.turns(conversation.fold_system(talk.turns, keep=able.mid_system))
+    _check_prefill(turns, target, thought)
+    if form.order is not None:
+        system.append({"type": "text", "text": form.order})
     body: dict[str, Any] = {"model": target.model, "max_tokens": cap}
-    system = [messages.text(block) for block in talk.system]
-    body |= _tools(chat, box, talk, target, names, thought, warnings)
-    body |= _format(chat, target, body, system, reading, warnings)
-    if system:
-        body["system"] = system
+    body |= offer.Offer(names, able, warnings).said(chat, box, talk, thought.choice, form.tool)
+    body |= {"system": system} if system else {}
     body["messages"] = turns
     body |= _sampling(chat, target, thought, warnings)
-    if thought.thinking is not None:
-        body["thinking"] = thought.thinking
-    if thought.effort is not None:
-        body.setdefault("output_config", {})["effort"] = thought.effort
+    body |= {"thinking": thought.thinking} if thought.thinking is not None else {}
+    body |= _output_config(form, thought)
     body |= _rest(chat, warnings)
-    reading.names = names.clients
-    reading.custom = frozenset(tool.name for tool in box.tools if tool.custom)
-    reading.legacy_functions = box.legacy
+    reading = Reading(
+        stream=envelope.stream,
+        include_usage=envelope.include_usage,
+        names=names.clients,
+        custom=frozenset(tool.name for tool in box.tools if tool.custom),
+        legacy_functions=box.legacy,
+        json_tool=output.JSON_TOOL if form.tool is not None else None,
+        json_fence=form.order is not None,
+        keeps_states=thought.replays and thinking.wants_it_back(chat.reasoning_effort, able),
+        model=target.model,
+    )
     return Call(path="/v1/messages", body=_encode(body), reading=reading, warnings=warnings)
 
 
-def _max_tokens(chat: wire.Chat, target: Target, size: int, warnings: Warnings) -> int:
+# Models with this window refuse input and cap together beyond it; those with a larger one stop when it is full.
+_SMALL_WINDOW = 200_000
+_LEAST_CAP = 4096  # never so low that an answer is cut that would have fitted anywhere
+_TOKENS_PER_IMAGE = 1600
+
+
+def _max_tokens(chat: wire.Chat, talk: Conversation, target: Target, size: int, warnings: Warnings) -> int:
     """Anthropic wants a cap in every request; without one from the client it is all that the model can give."""
     asked = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
     param = "max_tokens" if chat.max_completion_tokens is None else "max_completion_tokens"
     if chat.max_tokens is not None and asked != chat.max_tokens:
         raise invalid("'max_tokens' and 'max_completion_tokens' are both given, and differ.", "max_tokens")
     if asked is None:
-        # Older models refuse input and cap together beyond their window. Three bytes a token is on the safe side for
-        # text; the cap never falls so low that an answer is cut that would have fitted anywhere.
-        room = target.context - size // 3
-        return (
-            max(1024, min(target.max_output, room)) if size > target.context - target.max_output else target.max_output
-        )
+        if target.context > _SMALL_WINDOW:
+            return target.max_output
+        return min(target.max_output, max(_LEAST_CAP, target.context - _tokens(talk, size)))
     if asked < 1:
         raise invalid(f"Invalid '{param}': expected at least 1, got {asked}.", param)
     if asked > target.max_output:
@@ -87,135 +101,48 @@ def _max_tokens(chat: wire.Chat, target: Target, size: int, warnings: Warnings) 
     return asked
 
 
+def _tokens(talk: Conversation, size: int) -> int:
+    """Tokens that a request of `size` bytes may come to: three bytes each is on the safe side, but not for images."""
+    tokens = 0
+    for turn in talk.turns:
+        for block in turn.blocks:
+            for part in block.parts if isinstance(block, Result) else (block,):
+                if isinstance(part, Image):
+                    size -= len(part.url)
+                    tokens += _TOKENS_PER_IMAGE
+                elif isinstance(part, File):
+                    size -= len(part.data)
+                    tokens += len(part.data) // 32  # a page of 100 kB is some 4000 tokens
+    return tokens + max(0, size) // 3
+
+
 def _sampling(chat: wire.Chat, target: Target, thought: thinking.Thought, warnings: Warnings) -> dict[str, Any]:
     """Temperature goes to 1 here; Claude 4.x takes it or `top_p`, later models and thinking take neither."""
     said: dict[str, float] = {}
-    for name in ("temperature", "top_p"):
+    for name, most in (("temperature", 2), ("top_p", 1)):
         value = getattr(chat, name)
-        if value is None:
-            continue
-        if not target.capabilities.sampling or thought.on:
-            if value != 1:
-                warnings.add("dropped", name)
-        elif name == "top_p" and said and target.capabilities.temperature_xor_top_p:
+        if value is None or value == 1:
+            continue  # 1 is what happens anyway
+        if not 0 <= value <= most:
+            raise invalid(f"Invalid '{name}': {value} is not between 0 and {most}.", name)
+        if not target.capabilities.sampling or thought.on or (said and target.capabilities.temperature_xor_top_p):
             warnings.add("dropped", name)
-        elif value < 0 or value > (2 if name == "temperature" else 1):
-            raise invalid(f"Invalid '{name}': {value} is out of range.", name)
-        else:
-            if value > 1:
-                warnings.add("clamped", name)
-            said[name] = min(value, 1)
+            continue
+        if value > 1:
+            warnings.add("clamped", name)
+        said[name] = min(value, 1)
     return said
 
 
-def _tools(
-    chat: wire.Chat,
-    box: tools.Toolbox,
-    talk: Conversation,
-    target: Target,
-    names: tools.Names,
-    thought: thinking.Thought,
-    warnings: Warnings,
-) -> dict[str, Any]:
-    choice = thought.choice
-    offered = box.tools
-    if choice is not None and choice.only is not None:
-        offered = tuple(tool for tool in offered if tool.name in choice.only)
-    names.claim(tool.name for tool in box.tools)
-    said: dict[str, Any] = {}
-    specs = [_tool(tool, target, names, warnings) for tool in offered]
-    used = {block.name for turn in talk.turns for block in turn.blocks if isinstance(block, conversation.Call)}
-    if not specs and used:
-        # A history with calls needs their tools; they were not offered, so they may not be called.
-        specs = [{"name": names.wire(name), "input_schema": dict(schema.ANY_OBJECT)} for name in sorted(used)]
-        choice = tools.Choice("none")
-    if chat.web_search_options is not None:
-        specs.append(_web_search(chat.web_search_options))
-    if not specs:
-        return {}
-    said["tools"] = specs
-    spelled: dict[str, Any] = {"type": choice.mode} if choice is not None else {"type": "auto"}
-    if choice is not None and choice.mode == "tool" and choice.name is not None:
-        spelled["name"] = names.wire(choice.name)
-    if chat.parallel_tool_calls is False and box.tools and spelled["type"] != "none":
-        spelled["disable_parallel_tool_use"] = True
-    if choice is not None or len(spelled) > 1:
-        said["tool_choice"] = spelled
-    return said
+def _output_config(form: output.Form, thought: thinking.Thought) -> dict[str, Any]:
+    said = {"format": form.native, "effort": thought.effort}
+    config = {key: value for key, value in said.items() if value is not None}
+    return {"output_config": config} if config else {}
 
 
-def _tool(tool: tools.Tool, target: Target, names: tools.Names, warnings: Warnings) -> dict[str, Any]:
-    parameters = dict(tool.parameters or schema.ANY_OBJECT)
-    if parameters.setdefault("type", "object") != "object":
-        raise invalid(
-            f"Invalid '{tool.param}.parameters': the schema of a tool is an object.", f"{tool.param}.parameters"
-        )
-    spec: dict[str, Any] = {"name": names.wire(tool.name)}
-    if tool.description:
-        spec["description"] = tool.description
-    if tool.strict and target.capabilities.json_schema and schema.obstacle(parameters) is None:
-        spec["input_schema"] = schema.clean(parameters)
-        spec["strict"] = True
-    else:
-        if tool.strict:
-            warnings.add("dropped", f"{tool.param}.strict")
-        spec["input_schema"] = parameters
-    return spec
-
-
-_SEARCHES = {"low": 1, "medium": 5, "high": 10}
-
-
-def _web_search(options: wire.WebSearchOptions) -> dict[str, Any]:
-    tool: dict[str, Any] = {
-        "type": "web_search_20250305",
-        "name": "web_search",
-        "max_uses": _SEARCHES[options.search_context_size or "medium"],
-    }
-    if options.user_location is not None:
-        place = {k: v for k, v in msgspec.structs.asdict(options.user_location.approximate).items() if v is not None}
-        tool["user_location"] = {"type": "approximate", **place}
-    return tool
-
-
-_JSON_ONLY = "Answer with one JSON object and nothing else: no explanation, no Markdown fence."
-
-
-def _format(
-    chat: wire.Chat,
-    target: Target,
-    body: dict[str, Any],
-    system: list[dict[str, Any]],
-    reading: Reading,
-    warnings: Warnings,
-) -> dict[str, Any]:
-    """Structured output: native where it can be had, else by a forced tool, else in so many words."""
-    format = chat.response_format
-    if isinstance(format, wire.JsonObjectFormat):
-        system.append({"type": "text", "text": _JSON_ONLY})
-        reading.json_fence = True
-        warnings.add("emulated", "response_format")
-    if not isinstance(format, wire.JsonSchemaFormat):
-        return {}
-    wanted = format.json_schema.schema if format.json_schema.schema is not None else dict(schema.ANY_OBJECT)
-    why = schema.obstacle(wanted) if target.capabilities.json_schema else "the model has no structured output"
-    if why is None:
-        return {"output_config": {"format": {"type": "json_schema", "schema": schema.clean(wanted)}}}
-    if not target.capabilities.forced_tool or "tools" in body or "thinking" in body or wanted.get("type") != "object":
-        raise invalid(
-            f"The schema cannot be had from this model: {why}.",
-            "response_format.json_schema.schema",
-            "unsupported_parameter",
-        )
-    reading.json_tool = "json_tool_call"
-    warnings.add("emulated", "response_format")
-    tool = {"name": reading.json_tool, "description": "Give the answer.", "input_schema": wanted}
-    return {"tools": [tool], "tool_choice": {"type": "tool", "name": reading.json_tool}}
-
-
-def _check_prefill(talk: Conversation, turns: list[dict[str, Any]], target: Target, thought: thinking.Thought) -> None:
+def _check_prefill(turns: list[dict[str, Any]], target: Target, thought: thinking.Thought) -> None:
     """An assistant's message at the end asks the model to go on with it; only older models do."""
-    if talk.turns[-1].role != "assistant":
+    if turns[-1]["role"] != "assistant":
         return
     if not target.capabilities.prefill or thought.on:
         raise invalid(
@@ -223,8 +150,7 @@ def _check_prefill(talk: Conversation, turns: list[dict[str, Any]], target: Targ
             "messages",
         )
     last = turns[-1]["content"][-1]
-    if last["type"] == "text":
-        last["text"] = last["text"].rstrip() or conversation.PLACEHOLDER
+    last["text"] = last["text"].rstrip()  # white space at the end is refused upstream
 
 
 _TIERS = {"auto": "auto", "default": "standard_only"}

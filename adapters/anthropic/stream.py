@@ -1,5 +1,6 @@
 """Anthropic's events, to OpenAI's chunks (platform.claude.com/docs/en/build-with-claude/streaming)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,9 +12,11 @@ from adapters.anthropic.answer import (
     StopDetails,
     UsageSaid,
     annotations,
+    compact,
     finish,
     redacted,
     refusal,
+    states,
     thinking,
 )
 from adapters.anthropic.errors import in_stream
@@ -43,7 +46,34 @@ class Event(msgspec.Struct):
     error: Any = None
 
 
+class _Kind(msgspec.Struct):
+    type: str = ""
+
+
+_FENCE = "```"
 _decoder = msgspec.json.Decoder(Event)
+_kinds = msgspec.json.Decoder(_Kind)
+_KNOWN = frozenset(
+    {
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "error",
+    }
+)
+
+
+def _read(data: bytes) -> Event:
+    """One event. One of a type that we do not know may look like anything, and says nothing."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError:
+        if _kinds.decode(data).type in _KNOWN:
+            raise
+        return Event()
 
 
 def stream(call: Call, stamp: Stamp) -> "Translation":
@@ -60,36 +90,37 @@ class Translation:
         self.done = False
         self.finish: str | None = None
         self.service_tier: str | None = None
+        self.states: dict[str, str] = {}
+        self._call = call
         self._reading = call.reading
         self._chunks = Chunks(stamp, call.reading)
         self._decoder = sse.Decoder()
+        self._heard = False
         self._counted = UsageSaid()
         self._stop: Delta | None = None
         self._block = Block()
         self._pieces: list[str] = []  # of the open block: thinking, or the input of a custom tool
         self._index: int | None = None  # of the open call
         self._saw_arguments = False
-        self._thoughts = 0
+        self._thoughts: list[dict[str, Any]] = []
+        self._first_call: str | None = None
         self._length = 0  # of the content so far, in characters
         self._block_start = 0
         self._fenced: list[str] | None = [] if call.reading.json_fence else None
+        self._is_fence = False
         self._annotations: list[dict[str, Any]] = []
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the vendor's wire; return the chunks that follow from them."""
         if self.done or self.failure:
             return b""
-        try:
-            return self._take(self._decoder.feed(data))
-        except sse.TooLarge as error:
-            self.failure = errors.unreadable(str(error))
-            return b""
+        return self._take(self._decoder.feed, data)
 
     def end(self) -> bytes:
         """The body has ended. A stop reason without the closing event is an end; anything else is a break."""
         if self.done or self.failure:
             return b""
-        said = self._take(self._decoder.end())
+        said = self._take(self._decoder.end)
         if not (self.done or self.failure):
             if self._stop is not None:
                 return said + self._finish()
@@ -99,17 +130,19 @@ class Translation:
     def _why(self) -> Failure:
         if self._decoder.stray:
             return errors.unreadable("not a stream of events")
-        return errors.truncated() if self._chunks.begun() else errors.empty()
+        return errors.truncated() if self._heard else errors.empty()
 
-    def _take(self, events: list[bytes]) -> bytes:
+    def _take(self, cut: Callable[..., list[bytes]], *data: bytes) -> bytes:
+        """Translate the events that `cut` cuts out; what was understood before one that cannot be read, is said."""
         said = []
-        for data in events:
-            try:
-                said.append(self._event(_decoder.decode(data)))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                self.failure = errors.unreadable(str(error))
-            if self.failure or self.done:
-                break
+        try:
+            for event in cut(*data):
+                self._heard = True
+                said.append(self._event(_read(event)))
+                if self.failure or self.done:
+                    break
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, sse.TooLarge) as error:
+            self.failure = errors.unreadable(str(error))
         return b"".join(said)
 
     def _event(self, event: Event) -> bytes:
@@ -145,12 +178,16 @@ class Translation:
         self._block_start = self._length
         self._index = None
         self._saw_arguments = False
-        if block.type == "text" and block.text:
-            return self._text(block.text)
-        if block.type == "tool_use" and not self._is_json():
-            # `input` is always {} here and says nothing: the arguments come in pieces.
-            self._index, said = self._chunks.call(block.id or "", block.name or "")
-            return said
+        match block.type:
+            case "text":
+                return self._text(block.text or "")
+            case "thinking":
+                return self._think(block.thinking or "")
+            case "tool_use" if not self._is_json():
+                # `input` is always {} here and says nothing: the arguments come in pieces.
+                self._first_call = self._first_call or block.id
+                self._index, said = self._chunks.call(block.id or "", block.name or "")
+                return said
         return b""
 
     def _delta(self, delta: Delta) -> bytes:
@@ -159,9 +196,8 @@ class Translation:
                 return self._text(delta.text or "")
             case "input_json_delta":
                 return self._arguments(delta.partial_json or "")
-            case "thinking_delta" if delta.thinking:
-                self._pieces.append(delta.thinking)
-                return self._chunks.reasoning(delta.thinking)
+            case "thinking_delta":
+                return self._think(delta.thinking or "")
             case "signature_delta":
                 self._block.signature = delta.signature
             case "citations_delta" if delta.citation is not None:
@@ -173,15 +209,22 @@ class Translation:
             return b""
         self._length += len(text)
         if self._fenced is not None:
-            return self._maybe_fenced(text)
+            return self._maybe_fenced(self._fenced, text)
         return self._chunks.text(text)
 
-    def _maybe_fenced(self, text: str) -> bytes:
+    def _think(self, text: str) -> bytes:
+        self._pieces.append(text)
+        return self._chunks.reasoning(text) if text else b""
+
+    def _maybe_fenced(self, held: list[str], text: str) -> bytes:
         """Emulated JSON mode: a fence around the whole answer is known only at its end."""
-        assert self._fenced is not None
-        self._fenced.append(text)
-        whole = "".join(self._fenced)
-        if not whole.lstrip() or whole.lstrip()[:3] == "```"[: len(whole.lstrip())]:
+        held.append(text)
+        if self._is_fence:
+            return b""
+        whole = "".join(held)
+        head = whole.lstrip()[:3]
+        self._is_fence = head == _FENCE
+        if _FENCE.startswith(head):  # it is one, or may yet become one
             return b""
         self._fenced = None
         return self._chunks.text(whole)
@@ -204,27 +247,34 @@ class Translation:
         return self._reading.names.get(self._block.name or "", self._block.name) in self._reading.custom
 
     def _close(self) -> bytes:
-        block, self._block = self._block, Block()
+        said = self._closed(self._block)
+        self._block = Block()
+        return said
+
+    def _closed(self, block: Block) -> bytes:
         match block.type:
-            case "tool_use" if self._reading.json_tool is not None and block.name == self._reading.json_tool:
-                return b"" if self._saw_arguments else self._text("{}")
-            case "tool_use" if self._index is not None:
-                if self._reading.names.get(block.name or "", block.name) in self._reading.custom:
-                    return self._chunks.custom_input(self._index, custom_input("".join(self._pieces)))
-                return b"" if self._saw_arguments else self._chunks.arguments(self._index, "{}")
+            case "tool_use" if not self._saw_arguments:
+                return self._arguments(compact(block.input)) + self._custom()
+            case "tool_use":
+                return self._custom()
             case "thinking":
-                text = (block.thinking or "") + "".join(self._pieces)
-                return self._thought(thinking(text, block.signature or ""))
+                return self._thought(thinking("".join(self._pieces), block.signature or ""))
             case "redacted_thinking":
                 return self._thought(redacted(block.data or ""))
             case "text":
                 self._annotations += annotations(block.citations or (), self._block_start, self._length)
         return b""
 
+    def _custom(self) -> bytes:
+        """The input of a custom tool, which travelled as the argument of a function."""
+        if self._index is None or not self._is_custom():
+            return b""
+        return self._chunks.custom_input(self._index, custom_input("".join(self._pieces)))
+
     def _thought(self, block: dict[str, Any]) -> bytes:
         """Each block whole and with an index of its own: the SDKs' accumulators merge lists by it."""
-        said = self._chunks.extra("thinking_blocks", [{"index": self._thoughts, **block}])
-        self._thoughts += 1
+        said = self._chunks.extra("thinking_blocks", [{"index": len(self._thoughts), **block}])
+        self._thoughts.append(block)
         return said
 
     def _finish(self) -> bytes:
@@ -232,7 +282,7 @@ class Translation:
         if self._stop is None:
             self.failure = errors.truncated()
             return b""
-        said = b""
+        said = self._close()
         if self._fenced:
             said += self._chunks.text(without_fence("".join(self._fenced)))
         self.finish = finish(self._stop.stop_reason, json_tool=self._reading.json_tool)
@@ -241,6 +291,7 @@ class Translation:
             said += self._chunks.refusal(refusal(self._stop.stop_details))
         if self._annotations:
             said += self._chunks.extra("annotations", self._annotations)
+        self.states = states(self._call, self._first_call, self._thoughts)
         self.done = True
         self.usage = self._counted.buckets()
         return said + self._chunks.finish(self.finish, self.usage, self.service_tier, refused=refused)

@@ -1,11 +1,13 @@
 """How hard Claude thinks, and what that forbids. The models' rules are rows of `pricing.yaml` (capabilities)."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from adapters import wire
+import msgspec
+
 from adapters.base import Capabilities, Warnings
-from adapters.conversation import Call, Conversation, Thinking
-from adapters.tools import Choice, Toolbox
+from adapters.conversation import Call, Conversation, Thinking, Turn
+from adapters.tools import Choice
 
 # Weakest first; `none` and `minimal` have no word of their own at Anthropic.
 WORDS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -25,23 +27,24 @@ class Thought(NamedTuple):
         """True if the request asks for thinking: then sampling, forced tools and prefill are refused upstream."""
         return self.thinking is not None and self.thinking["type"] != "disabled"
 
+    @property
+    def replays(self) -> bool:
+        """True if blocks of earlier thinking go back: where they are bound to the tools, only with all the tools."""
+        if self.thinking is None or not self.on:
+            return False
+        return self.thinking["type"] == "enabled" or self.choice is None or self.choice.only is None
+
 
 def decide(
-    chat: wire.Chat, box: Toolbox, talk: Conversation, able: Capabilities, cap: int, warnings: Warnings
+    word: str | None, choice: Choice | None, talk: Conversation, able: Capabilities, cap: int, warnings: Warnings
 ) -> Thought:
     """Work out thinking, effort and the choice of tools together: they exclude each other."""
-    choice = box.choice
-    forced = choice is not None and choice.mode in ("any", "tool")
-    if forced and not able.forced_tool:
-        choice = _downgraded(choice)
-        forced = False
+    if choice is not None and choice.mode in ("any", "tool"):
+        if able.forced_tool:
+            return _forced(word, choice, able, warnings)
+        # The nearest to a forced call that the model takes: only the tool that was named, of its own free will.
+        choice = Choice("auto", None, (choice.name,) if choice.name else choice.only)
         warnings.add("downgraded", "tool_choice")
-    word = chat.reasoning_effort
-    if forced:
-        # A forced call and thinking exclude each other; the call is what the client cannot do without.
-        if word is not None and word != "none":
-            warnings.add("dropped", "reasoning_effort")
-        return Thought({"type": "disabled"} if "disabled" in able.thinking else None, None, choice)
     if word is None:
         return Thought(None, None, choice)
     if word not in WORDS:
@@ -54,11 +57,11 @@ def decide(
     return Thought(_budget(word, able, talk, cap, warnings), None, choice)
 
 
-def _downgraded(choice: Choice | None) -> Choice | None:
-    """The nearest to a forced call that the model takes: only the tool that was named, of its own free will."""
-    if choice is None:
-        return None
-    return Choice("auto", None, (choice.name,) if choice.name else choice.only)
+def _forced(word: str | None, choice: Choice, able: Capabilities, warnings: Warnings) -> Thought:
+    """A forced call and thinking exclude each other; the call is what the client cannot do without."""
+    if word not in (None, "none"):
+        warnings.add("dropped", "reasoning_effort")
+    return Thought({"type": "disabled"} if "disabled" in able.thinking else None, None, choice)
 
 
 def _none(able: Capabilities, warnings: Warnings) -> tuple[dict[str, Any] | None, str | None]:
@@ -84,18 +87,49 @@ def _effort(word: str, able: Capabilities, warnings: Warnings) -> str | None:
 
 def _budget(word: str, able: Capabilities, talk: Conversation, cap: int, warnings: Warnings) -> dict[str, Any] | None:
     """A budget of at most half the cap, because OpenAI's cap includes the reasoning."""
-    if "enabled" not in able.thinking or cap <= _LEAST_BUDGET or _calls_without_thinking(talk):
+    if "enabled" not in able.thinking or cap <= _LEAST_BUDGET or any(map(_lost_its_thinking, talk.turns)):
         warnings.add("dropped", "reasoning_effort")
         return None
     budget = max(_LEAST_BUDGET, min(_BUDGETS[word], cap // 2))
     return {"type": "enabled", "budget_tokens": budget}
 
 
-def _calls_without_thinking(talk: Conversation) -> bool:
-    """True if a turn with calls lost its thinking blocks: these models then refuse to think at all."""
-    return any(
-        turn.role == "assistant"
-        and any(isinstance(block, Call) for block in turn.blocks)
-        and not any(isinstance(block, Thinking) for block in turn.blocks)
-        for turn in talk.turns
-    )
+def _lost_its_thinking(turn: Turn) -> bool:
+    """True of a turn with calls and without the thinking behind them: these models then refuse to think at all."""
+    called = any(isinstance(block, Call) for block in turn.blocks)
+    return called and not any(isinstance(block, Thinking) and replayed(block.block) for block in turn.blocks)
+
+
+def replayed(block: dict[str, Any]) -> dict[str, Any] | None:
+    """An earlier block of thinking as it may go back, or None if Anthropic did not sign it."""
+    match block:
+        case {"type": "thinking", "thinking": str(thinking), "signature": str(signature)} if signature:
+            return {"type": "thinking", "thinking": thinking, "signature": signature}
+        case {"type": "redacted_thinking", "data": str(data)} if data:
+            return {"type": "redacted_thinking", "data": data}
+    return None
+
+
+def wants_it_back(word: str | None, able: Capabilities) -> bool:
+    """True where a turn with calls must begin with the thinking that led to them: on models with a budget."""
+    return word in _BUDGETS and "enabled" in able.thinking and "adaptive" not in able.thinking
+
+
+_blocks = msgspec.json.Decoder(list[dict[str, Any]])
+
+
+def state(blocks: list[dict[str, Any]]) -> str:
+    """The thinking of a turn, to be kept by the id of its first call."""
+    return msgspec.json.encode(blocks).decode()
+
+
+def restore(talk: Conversation, states: Mapping[str, str]) -> None:
+    """Give turns with calls their thinking back, if it is still known and the client has not brought it."""
+    for turn in talk.turns:
+        first = next((block for block in turn.blocks if isinstance(block, Call)), None)
+        if first is None or first.id not in states or any(isinstance(block, Thinking) for block in turn.blocks):
+            continue
+        try:
+            turn.blocks[:0] = [Thinking(block) for block in _blocks.decode(states[first.id])]
+        except msgspec.DecodeError:
+            continue  # not ours: as good as lost

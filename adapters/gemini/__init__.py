@@ -2,7 +2,7 @@
 
 from adapters.gemini.answer import response
 from adapters.gemini.errors import error
-from adapters.gemini.request import headers, remote, request
+from adapters.gemini.request import headers, needs, request
 from adapters.gemini.stream import stream
 
-__all__ = ["error", "headers", "remote", "request", "response", "stream"]
+__all__ = ["error", "headers", "needs", "request", "response", "stream"]

@@ -6,10 +6,11 @@ from typing import Any
 import msgspec
 
 from adapters import completion, errors
-from adapters.base import Answer, Call, Failure, Kind, Stamp, Usage
+from adapters.base import Answer, Call, Failure, Kind, Stamp, invalid
 from adapters.completion import Message
 from adapters.gemini.errors import in_stream, unwrap
 from adapters.gemini.grounding import annotations
+from adapters.gemini.usage import Told, searches
 
 FILTERED = frozenset(
     [
@@ -36,71 +37,10 @@ MALFORMED = frozenset(
         "MALFORMED_RESPONSE",
         "UNEXPECTED_TOOL_CALL",
         "TOO_MANY_TOOL_CALLS",
-        "MISSING_THOUGHT_SIGNATURE",
     ]
 )
+UNSIGNED = "MISSING_THOUGHT_SIGNATURE"
 _CUT = frozenset({"MAX_TOKENS", "CONTINUATION"})
-_TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
-
-
-class Count(msgspec.Struct):
-    modality: str = ""
-    tokenCount: int | None = None
-
-
-class UsageSaid(msgspec.Struct, rename="camel"):
-    """Cumulative counts; what is missing or null says nothing."""
-
-    prompt_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    total_token_count: int | None = None
-    prompt_tokens_details: list[Count] | None = None
-    cache_tokens_details: list[Count] | None = None
-    candidates_tokens_details: list[Count] | None = None
-    service_tier: str | None = None
-
-    def overwrite(self, later: "UsageSaid") -> None:
-        """Take over what a later fragment says: counts replace, they never add."""
-        for name in self.__struct_fields__:
-            if (value := getattr(later, name)) is not None:
-                setattr(self, name, value)
-
-    def buckets(self, searches: int = 0) -> Usage:
-        """The counts in disjoint buckets. The prompt includes what was cached; thoughts are counted once."""
-        tool_use = self.tool_use_prompt_token_count or 0
-        prompt = (self.prompt_token_count or 0) + tool_use
-        thoughts = self.thoughts_token_count or 0
-        candidates = self.candidates_token_count or 0
-        if thoughts and prompt + candidates == self.total_token_count:
-            candidates = max(0, candidates - thoughts)  # some models count the thoughts among the candidates
-        cached, cached_audio = self.cached_content_token_count or 0, _of(self.cache_tokens_details, "AUDIO")
-        audio = max(0, _of(self.prompt_tokens_details, "AUDIO") - cached_audio)
-        image = max(0, _of(self.prompt_tokens_details, "IMAGE") - _of(self.cache_tokens_details, "IMAGE"))
-        out_audio = min(candidates, _of(self.candidates_tokens_details, "AUDIO"))
-        out_image = min(candidates - out_audio, _of(self.candidates_tokens_details, "IMAGE"))
-        return Usage(
-            in_text=max(0, prompt - cached - audio - image),
-            in_audio=audio,
-            in_image=image,
-            cache_read=max(0, cached - cached_audio),
-            cache_read_audio=min(cached, cached_audio),
-            out_text=candidates - out_audio - out_image,
-            out_reasoning=thoughts,
-            out_audio=out_audio,
-            out_image=out_image,
-            web_searches=searches,
-        )
-
-    def tier(self) -> str | None:
-        """The service tier in OpenAI's words, if the vendor told one."""
-        return _TIERS.get((self.service_tier or "").lower())
-
-
-def _of(counts: list[Count] | None, modality: str) -> int:
-    return sum(count.tokenCount or 0 for count in counts or () if count.modality == modality)
 
 
 class FunctionCall(msgspec.Struct):
@@ -131,11 +71,10 @@ class Content(msgspec.Struct):
 class Candidate(msgspec.Struct, rename="camel"):
     content: Content | None = None
     finish_reason: str | None = None
-    finish_message: str | None = None
     index: int | None = None
-    grounding_metadata: dict[str, Any] | None = None
-    citation_metadata: dict[str, Any] | None = None
-    logprobs_result: dict[str, Any] | None = None
+    grounding_metadata: Any = None
+    citation_metadata: Any = None
+    logprobs_result: Any = None
 
     @property
     def parts(self) -> list[Part]:
@@ -151,7 +90,7 @@ class Fragment(msgspec.Struct, rename="camel"):
     """A `GenerateContentResponse`, whole or a part of a stream."""
 
     candidates: list[Candidate] | None = None
-    usage_metadata: UsageSaid | None = None
+    usage_metadata: Any = None
     prompt_feedback: PromptFeedback | None = None
     model_version: str | None = None
     error: Any = None
@@ -177,15 +116,21 @@ def _answer(said: Fragment, call: Call, stamp: Stamp) -> Answer:
     choices = [_choice(candidate, i, call, stamp) for i, candidate in enumerate(said.candidates or ())]
     if not choices:
         choices = [blocked(said.prompt_feedback, call)]
-    counted = said.usage_metadata or UsageSaid()
-    usage = counted.buckets(sum(searches(candidate) for candidate in said.candidates or ()))
+    counted = Told(said.usage_metadata)
+    searched = sum(searches(candidate.grounding_metadata) for candidate in said.candidates or ())
     model = (said.model_version or call.reading.model).removeprefix("models/")
     return Answer(
-        body=completion.completion(stamp, model, choices, usage, counted.tier()),
-        usage=usage,
+        body=completion.completion(stamp, model, choices, counted.buckets(searched), counted.tier()),
+        usage=counted.usage(searched),
         finish=choices[0].finish,
         service_tier=counted.tier(),
+        states={call["id"]: signed for choice in choices for call in choice.calls if (signed := _signature(call))},
     )
+
+
+def _signature(call: dict[str, Any]) -> str | None:
+    signed: str | None = call.get("extra_content", {}).get("google", {}).get("thought_signature")
+    return signed
 
 
 def blocked(feedback: PromptFeedback | None, call: Call) -> Message:
@@ -203,17 +148,19 @@ def _choice(candidate: Candidate, position: int, call: Call, stamp: Stamp) -> Me
     message = Message(call.reading, index)
     spans: list[str] = []
     for part in candidate.parts:
+        visible = ""
         if part.function_call is not None:
             id = call_id(part.function_call, stamp, len(message.calls), index)
             message.call(id, part.function_call.name, arguments(part.function_call), part.thought_signature)
-        elif part.text is not None and part.thought:
-            message.reasoning.append(part.text)
+        elif part.thought:
+            message.reasoning.append(part.text or "")
         elif part.text is not None:
-            message.text.append(part.text)
-            spans.append(part.text)
+            visible = part.text
             message.signature = part.thought_signature or message.signature
         elif part.inline_data is not None:
             message.images += images(part.inline_data)
+        spans.append(visible)
+    message.text = [text for text in spans if text]
     message.annotations = annotations(candidate.grounding_metadata, candidate.citation_metadata, spans)
     message.logprobs = logprobs(candidate.logprobs_result)
     message.finish = finish(candidate.finish_reason, called=bool(message.calls), said=bool(message.text))
@@ -226,14 +173,22 @@ def finish(reason: str | None, *, called: bool, said: bool) -> str:
         return "length"
     if reason in FILTERED:
         return "content_filter"
-    if reason in MALFORMED and not (called or said):
-        raise malformed(str(reason))
+    if not (called or said):
+        if reason in MALFORMED:
+            raise malformed(str(reason))
+        if reason == UNSIGNED:
+            raise unsigned()
     return "tool_calls" if called else "stop"
 
 
 def malformed(reason: str) -> Failure:
     """The model produced something that its own server could not read."""
     return Failure(Kind.TRANSIENT, f"The model's output was malformed ({reason}).", code="upstream_malformed_output")
+
+
+def unsigned() -> Failure:
+    """A history came without the signatures that go with it: the vendor is not sick, and nobody else is asked."""
+    return invalid("The model misses a thought signature on a function call of the conversation.", "messages")
 
 
 def call_id(call: FunctionCall, stamp: Stamp, position: int, choice: int = 0) -> str:
@@ -254,30 +209,29 @@ def images(blob: Blob) -> list[dict[str, Any]]:
     return [{"type": "image_url", "image_url": {"url": f"data:{blob.mime_type};base64,{blob.data}"}}]
 
 
-def searches(candidate: Candidate) -> int:
-    """How many queries of Google's search were billed."""
-    queries = (candidate.grounding_metadata or {}).get("webSearchQueries")
-    return len(queries) if isinstance(queries, list) else 0
-
-
-def logprobs(result: dict[str, Any] | None) -> dict[str, Any] | None:
-    """OpenAI's `logprobs` of a choice."""
-    chosen = (result or {}).get("chosenCandidates")
-    if not isinstance(chosen, list):
+def logprobs(result: Any) -> dict[str, Any] | None:
+    """OpenAI's `logprobs` of a choice. Read leniently: what cannot be read is left out."""
+    chosen, tops = (_list(result, name) for name in ("chosenCandidates", "topCandidates"))
+    if not chosen:
         return None
-    tops = (result or {}).get("topCandidates")
     content = []
     for k, token in enumerate(chosen):
-        top = (
-            tops[k].get("candidates")
-            if isinstance(tops, list) and k < len(tops) and isinstance(tops[k], dict)
-            else None
-        )
-        content.append(_token(token) | {"top_logprobs": [_token(other) for other in top or ()]})
+        top = _list(tops[k], "candidates") if k < len(tops) else []
+        content.append(_token(token) | {"top_logprobs": [_token(other) for other in top]})
     return {"content": content, "refusal": None}
 
 
+def _list(value: Any, name: str) -> list[Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else []
+
+
+_LEAST = -9999.0  # what OpenAI writes for a token that is as good as impossible
+
+
 def _token(said: Any) -> dict[str, Any]:
-    token = str(said.get("token", "")) if isinstance(said, dict) else ""
-    value = said.get("logProbability", 0.0) if isinstance(said, dict) else 0.0
-    return {"token": token, "logprob": value, "bytes": list(token.encode())}
+    token = said.get("token") if isinstance(said, dict) else None
+    value = said.get("logProbability", 0.0) if isinstance(said, dict) else None
+    text = token if isinstance(token, str) else ""
+    likely = float(max(_LEAST, min(0.0, value))) if isinstance(value, int | float) else _LEAST
+    return {"token": text, "logprob": likely, "bytes": list(text.encode())}

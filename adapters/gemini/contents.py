@@ -1,13 +1,14 @@
 """Turns of a conversation in Gemini's words."""
 
 import base64
+import math
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from adapters import media
-from adapters.base import Capabilities, Supplies, Warnings, invalid
+from adapters.base import Capabilities, Supplies, Warnings, invalid, unsupported
 from adapters.conversation import (
     PLACEHOLDER,
     Audio,
@@ -17,7 +18,6 @@ from adapters.conversation import (
     Image,
     Result,
     Text,
-    Thinking,
     Turn,
     data_url,
 )
@@ -33,7 +33,10 @@ LOST_SIGNATURE = "skip_thought_signature_validator"
 
 def googles_own(url: str) -> bool:
     """True for addresses that Gemini reads by itself."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     return parts.scheme == "https" and parts.hostname in _OWN_HOSTS
 
 
@@ -45,6 +48,8 @@ class Speller:
         self._able = able
         self._supplies = supplies
         self._warnings = warnings
+        self._order: dict[str, int] = {}  # of calls, by id; an id may come again
+        self._calls = 0
 
     def contents(self, turns: list[Turn]) -> list[dict[str, Any]]:
         """The member `contents`."""
@@ -65,10 +70,11 @@ class Speller:
     def _parts(self, blocks: list[Block]) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []
         called = False
-        for block in blocks:
+        for block in sorted(blocks, key=self._place):
             match block:
                 case Text(text=text, signature=signature):
-                    parts.append({"text": text} | ({"thoughtSignature": signature} if signature else {}))
+                    signed = {"thoughtSignature": signature} if signature and self._able.call_ids else {}
+                    parts.append({"text": text} | signed)
                 case Call():
                     parts.append(self._call(block, first=not called))
                     called = True
@@ -76,21 +82,28 @@ class Speller:
                     parts += self._result(block)
                 case Image():
                     parts.append(self._image(block))
-                case Audio(data=data, format=format):
+                case Audio(data=data, format=format, param=param):
+                    if "audio" not in self._able.input:
+                        raise unsupported(param, "this model does not hear")
                     parts.append(_inline(_AUDIO[format], data))
                 case File():
                     parts.append(self._file(block))
-                case Thinking():
-                    pass  # another vendor's, and bound to it
+                case _:
+                    pass  # thoughts of another vendor's, and bound to it
         return parts
 
+    def _place(self, block: Block) -> float:
+        """Results come first, in the order of their calls: without ids it is all that ties one to the other."""
+        return self._order[block.id] if isinstance(block, Result) else math.inf
+
     def _call(self, call: Call, *, first: bool) -> dict[str, Any]:
+        self._order[call.id] = self._calls = self._calls + 1
         spelled: dict[str, Any] = {"name": self._names.wire(call.name), "args": call.arguments}
         part: dict[str, Any] = {"functionCall": spelled}
         if not self._able.call_ids:
             return part
         spelled["id"] = call.id
-        signature = call.signature or self._supplies.signatures.get(call.id)
+        signature = call.signature or self._supplies.states.get(call.id)
         if signature is None and first:
             # Only the first call of a step must carry one.
             signature = LOST_SIGNATURE
@@ -124,8 +137,13 @@ class Speller:
         return part
 
     def _file(self, file: File) -> dict[str, Any]:
+        if file.data[:5].lower() == "data:" and data_url(file.data) is None:
+            raise invalid("Expected a data URL with base64, or base64.", f"{file.param}.file.file_data")
         declared, data = data_url(file.data) or ("", file.data)
-        return _inline(media.kind(declared, data, file.filename), data)
+        kind = media.kind(declared, data, file.filename)
+        if "file" not in self._able.input and not kind.startswith("image/"):
+            raise unsupported(f"{file.param}.file", f"this model does not read files of type '{kind}'")
+        return _inline(kind, data)
 
 
 def _inline(kind: str, data: str) -> dict[str, Any]:
@@ -145,9 +163,10 @@ def _output(text: str) -> Any:
     raw = text.encode()
     try:
         parsed = _structured.decode(raw)
+        points = ("$ref" in text or "\\u" in text) and _points(parsed)
     except (msgspec.DecodeError, RecursionError):
         return text
-    return text if '"$ref"' in text and _points(parsed) else msgspec.Raw(raw)
+    return text if points else msgspec.Raw(raw)
 
 
 def _points(value: Any) -> bool:

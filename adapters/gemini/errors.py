@@ -23,24 +23,30 @@ RULES: tuple[Rule, ...] = (
     Rule(400, errors.TOO_LARGE, texts=("request payload size exceeds the limit",)),
     Rule(400, _SIGNATURE, texts=("thought_signature", "function call is missing")),
     Rule(400, errors.KEY, frozenset({"FAILED_PRECONDITION"})),
+    # A file that is not ours, or is gone: the client named it, our key is well.
+    Rule(403, errors.NOT_FOUND, texts=("permission to access the file",)),
     Rule(403, errors.KEY, frozenset({"PERMISSION_DENIED"})),
     Rule(404, errors.NOT_FOUND, texts=("cached content", "cachedcontent", "file ")),
     Rule(429, _PER_DAY, frozenset({"per_day"})),
     Rule(429, errors.QUOTA, texts=("prepayment credits", "spending cap")),
     Rule(429, errors.QUOTA, frozenset({"bare"}), ("exceeded your current quota",)),
     Rule(429, _PER_MINUTE),
+    Rule(499, errors.BROKEN),  # CANCELLED, and we hear it: it was not we who left
     Rule(501, errors.UNSUPPORTED),
 )
 
 # Errors inside a stream come with status 200, but carry their code; the names stand in for one that is missing.
 _STATUS = {
     "INVALID_ARGUMENT": 400,
+    "OUT_OF_RANGE": 400,
     "FAILED_PRECONDITION": 400,
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
     "NOT_FOUND": 404,
     "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
     "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
     "UNIMPLEMENTED": 501,
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
@@ -133,7 +139,7 @@ def _field(violations: Any) -> str | None:
     return field if isinstance(field, str) else None
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
 
 def _seconds(duration: Any) -> float | None:

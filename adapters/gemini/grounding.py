@@ -1,46 +1,57 @@
 """Where Gemini says that it has something from, as OpenAI's annotations.
 
-Gemini counts UTF-8 bytes inside one part; OpenAI counts characters of the whole content.
+Gemini counts UTF-8 bytes inside one part; OpenAI counts characters of the whole content. Read leniently: a source that
+cannot be read is left out, the answer stands without it.
 """
 
 from typing import Any
 
 
-def annotations(
-    grounding: dict[str, Any] | None, citations: dict[str, Any] | None, parts: list[str]
-) -> list[dict[str, Any]]:
-    """OpenAI's `annotations`. `parts` are the texts of the visible parts, in order."""
+def annotations(grounding: Any, citations: Any, parts: list[str]) -> list[dict[str, Any]]:
+    """OpenAI's `annotations`. `parts` are the texts of all parts, in order; of one that the client does not see, ""."""
     found: list[dict[str, Any]] = []
     chunks = _list(grounding, "groundingChunks")
     for support in _list(grounding, "groundingSupports"):
-        segment = support.get("segment") or {}
-        for i in support.get("groundingChunkIndices") or ():
-            web = chunks[i].get("web") if isinstance(i, int) and 0 <= i < len(chunks) else None
-            if isinstance(web, dict) and web.get("uri"):
-                part = segment.get("partIndex") or 0
-                found.append(_annotation(segment, part, parts, str(web["uri"]), str(web.get("title") or "")))
+        segment = _member(support, "segment")
+        for i in _list(support, "groundingChunkIndices"):
+            web = _member(chunks[i], "web") if type(i) is int and 0 <= i < len(chunks) else None
+            found += _annotation(segment, web, parts)
     for source in _list(citations, "citationSources") or _list(citations, "citations"):
-        if source.get("uri"):
-            found.append(_annotation(source, 0, parts, str(source["uri"]), str(source.get("title") or "")))
+        found += _annotation(source, source, parts)
     return found
 
 
-def _list(metadata: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
-    value = (metadata or {}).get(name)
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
-def _annotation(span: dict[str, Any], part: Any, parts: list[str], url: str, title: str) -> dict[str, Any]:
-    start, end = (_characters(span.get(name), part, parts) for name in ("startIndex", "endIndex"))
-    return {
-        "type": "url_citation",
-        "url_citation": {"start_index": start, "end_index": end, "url": url, "title": title},
-    }
+def _list(value: Any, name: str) -> list[Any]:
+    found = _member(value, name)
+    return found if isinstance(found, list) else []
 
 
-def _characters(offset: Any, part: Any, parts: list[str]) -> int:
+def _annotation(span: Any, source: Any, parts: list[str]) -> list[dict[str, Any]]:
+    """One annotation, or none if the source has no address."""
+    url = _member(source, "uri")
+    if not url or not isinstance(url, str):
+        return []
+    part = _part(_member(span, "partIndex"), parts)
+    start, end = (_characters(_member(span, name), part, parts) for name in ("startIndex", "endIndex"))
+    title = _member(source, "title")
+    cited = {"start_index": start, "end_index": end, "url": url, "title": title if isinstance(title, str) else ""}
+    return [{"type": "url_citation", "url_citation": cited}]
+
+
+def _part(index: Any, parts: list[str]) -> int:
+    """The part that is meant. Whether thoughts count among the parts is not told: one without text is not meant."""
+    if type(index) is int and 0 <= index < len(parts) and parts[index]:
+        return index
+    return next((i for i, text in enumerate(parts) if text), 0)
+
+
+def _characters(offset: Any, part: int, parts: list[str]) -> int:
     """A byte offset inside a part, as a character offset in all parts joined."""
-    index = part if isinstance(part, int) and 0 <= part < len(parts) else 0
-    before = sum(map(len, parts[:index]))
-    text = parts[index] if parts else ""
-    return before + len(text.encode()[: offset if isinstance(offset, int) else 0].decode("utf-8", "ignore"))
+    before = sum(map(len, parts[:part]))
+    text = parts[part] if parts else ""
+    size = max(0, offset) if type(offset) is int else 0
+    return before + len(text.encode()[:size].decode("utf-8", "ignore"))

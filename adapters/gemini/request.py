@@ -8,8 +8,8 @@ from urllib.parse import quote
 import msgspec
 
 from adapters import conversation, fields, tools, wire
-from adapters.anthropic.messages import remote as remote_images
-from adapters.base import Call, Capabilities, Reading, Remote, Supplies, Target, Warnings, invalid, unsupported
+from adapters import needs as waiting
+from adapters.base import Call, Capabilities, Needs, Reading, Supplies, Target, Warnings, invalid, unsupported
 from adapters.envelope import Envelope
 from adapters.gemini import contents, schema
 from adapters.gemini.thinking import config as thinking_config
@@ -23,9 +23,17 @@ def headers(key: str) -> Mapping[str, str]:
     return {"x-goog-api-key": key}
 
 
-def remote(envelope: Envelope, target: Target) -> list[Remote]:
-    """Gemini wants bytes; only Google's own files and YouTube it finds by itself."""
-    return remote_images(envelope.chat, contents.googles_own)
+def needs(envelope: Envelope, target: Target) -> Needs:
+    """Gemini wants the bytes of images; only Google's own files and YouTube it finds by itself. And its signatures."""
+    states: list[str] = []
+    if target.capabilities.call_ids:
+        states = [id for message, ids in waiting.calls(envelope.chat) if _unsigned(message) for id in ids]
+    return Needs(images=waiting.images(envelope.chat, contents.googles_own), states=states)
+
+
+def _unsigned(message: wire.Assistant) -> bool:
+    """True if the client has brought none of the signatures of this step."""
+    return not any(conversation.signature(call) for call in message.tool_calls or ())
 
 
 def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
@@ -34,8 +42,7 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     able = target.capabilities
     warnings = Warnings()
     fields.apply(chat, unknown, "gemini", warnings)
-    if (chat.n or 1) > 1 and envelope.stream:
-        raise unsupported("n", "Gemini gives several answers only without a stream")
+    _check_stream(chat, envelope.stream)
     talk = conversation.read(chat, warnings)
     if talk.turns[-1].role == "assistant":
         raise invalid(
@@ -45,6 +52,7 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     box = tools.read(chat)
     names = tools.Names(_TOOL_NAME, 128)
     names.claim(tool.name for tool in box.tools)
+    names.claim(block.name for turn in talk.turns for block in turn.blocks if isinstance(block, conversation.Call))
     body: dict[str, Any] = {}
     turns = conversation.fold_system(talk.turns, keep=False)
     if talk.system and able.system:
@@ -53,7 +61,7 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         # Gemma knows no system instruction: the first user's turn begins with it.
         turns = [conversation.Turn("user", list(talk.system)), *turns]
     body["contents"] = contents.Speller(names, able, supplies, warnings).contents(turns)
-    body |= _tools(chat, box, able, names)
+    body |= _tools(chat, box, able, names, warnings)
     if generation := _generation(chat, box, target, warnings):
         body["generationConfig"] = generation
     body |= _tier(chat.service_tier, warnings)
@@ -71,7 +79,19 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     return Call(path=path, body=_encode(body), reading=reading, warnings=warnings)
 
 
-def _tools(chat: wire.Chat, box: tools.Toolbox, able: Capabilities, names: tools.Names) -> dict[str, Any]:
+def _check_stream(chat: wire.Chat, stream: bool) -> None:
+    """What is had only without a stream."""
+    if not stream:
+        return
+    if (chat.n or 1) > 1:
+        raise unsupported("n", "Gemini gives several answers only without a stream")
+    if chat.logprobs:
+        raise unsupported("logprobs", "Gemini's log probabilities are translated only without a stream")
+
+
+def _tools(
+    chat: wire.Chat, box: tools.Toolbox, able: Capabilities, names: tools.Names, warnings: Warnings
+) -> dict[str, Any]:
     said: dict[str, Any] = {}
     specs: list[dict[str, Any]] = []
     config: dict[str, Any] = {}
@@ -83,6 +103,9 @@ def _tools(chat: wire.Chat, box: tools.Toolbox, able: Capabilities, names: tools
         if box.tools and not able.call_ids:
             raise unsupported("web_search_options", "this model does not search and call functions in one request")
         specs.append({"googleSearch": {}})
+        for option in ("search_context_size", "user_location"):
+            if getattr(chat.web_search_options, option) is not None:
+                warnings.add("dropped", f"web_search_options.{option}")
         if box.tools:
             config["includeServerSideToolInvocations"] = True
     if specs:
@@ -95,11 +118,13 @@ def _tools(chat: wire.Chat, box: tools.Toolbox, able: Capabilities, names: tools
 def _declaration(tool: tools.Tool, names: tools.Names) -> dict[str, Any]:
     """`parametersJsonSchema` takes real JSON Schema; the older `parameters` refuses half of it."""
     said: dict[str, Any] = {"name": names.wire(tool.name), "description": tool.description or ""}
-    if tool.parameters and tool.parameters.get("properties"):
-        said["parametersJsonSchema"] = schema.clean(tool.parameters)
+    if tool.parameters and any(tool.parameters.get(key) for key in _SAYING):
+        said["parametersJsonSchema"] = schema.clean(tool.parameters, f"{tool.param}.parameters")
     return said
 
 
+# A schema with none of these is one of a tool without arguments.
+_SAYING = ("properties", "additionalProperties", "patternProperties", "$ref", "anyOf", "oneOf", "allOf")
 _MODES = {"auto": "AUTO", "none": "NONE", "any": "ANY", "tool": "ANY"}
 
 
@@ -158,6 +183,8 @@ _CONTROLS = (
 def _logprobs(chat: wire.Chat) -> dict[str, Any]:
     """Beware the names: Gemini's `logprobs` is the count."""
     if not chat.logprobs:
+        if chat.top_logprobs:
+            raise invalid("'top_logprobs' is only allowed when 'logprobs' is true.", "top_logprobs")
         return {}
     return {"responseLogprobs": True} | ({"logprobs": chat.top_logprobs} if chat.top_logprobs else {})
 
@@ -181,13 +208,14 @@ def _format(chat: wire.Chat, box: tools.Toolbox, able: Capabilities) -> dict[str
     format = chat.response_format
     if format is None or isinstance(format, wire.TextFormat):
         return {}
-    if box.tools and not able.json_with_tools:
-        raise unsupported("response_format", "this model does not write JSON and call functions in one request")
+    if (box.tools or chat.web_search_options is not None) and not able.json_with_tools:
+        raise unsupported("response_format", "this model does not write JSON and use tools in one request")
     if isinstance(format, wire.JsonObjectFormat) or format.json_schema.schema is None:
         return {"responseMimeType": "application/json"}
     if not able.json_schema:
         raise unsupported("response_format", "this model has no structured output")
-    return {"responseMimeType": "application/json", "responseJsonSchema": schema.clean(format.json_schema.schema)}
+    cleaned = schema.clean(format.json_schema.schema, "response_format.json_schema.schema")
+    return {"responseMimeType": "application/json", "responseJsonSchema": cleaned}
 
 
 # `auto` is left out: sent as a tier it could become the dear one.

@@ -1,5 +1,6 @@
 """Gemini's fragments, to OpenAI's chunks. There is no closing event: the end is the end of the body."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,17 +11,17 @@ from adapters.completion import Chunks, custom_input
 from adapters.gemini.answer import (
     Candidate,
     Fragment,
+    FunctionCall,
     Part,
-    UsageSaid,
     arguments,
     call_id,
     decoder,
     finish,
     images,
-    searches,
 )
 from adapters.gemini.errors import in_stream, unwrap
 from adapters.gemini.grounding import annotations
+from adapters.gemini.usage import Told, searches
 
 
 def stream(call: Call, stamp: Stamp) -> "Translation":
@@ -37,37 +38,35 @@ class Translation:
         self.done = False
         self.finish: str | None = None
         self.service_tier: str | None = None
+        self.states: dict[str, str] = {}
         self._reading = call.reading
         self._stamp = stamp
         self._chunks = Chunks(stamp, call.reading)
         self._decoder = sse.Decoder()
-        self._counted = UsageSaid()
+        self._counted = Told()
         self._reason: str | None = None
         self._seen: set[str] = set()  # ids of calls
         self._calls = 0
-        self._texts: list[str] = []  # visible parts; fragments of one part are joined
-        self._in_text = False
+        self._texts: list[list[str]] = []  # the fragments of each part; none for what the client does not see
+        self._kind = ""  # of the last part
         self._signature: str | None = None
         self._images: list[dict[str, Any]] = []
-        self._grounding: dict[str, Any] | None = None
-        self._citations: dict[str, Any] | None = None
+        self._grounding: Any = None
+        self._citations: Any = None
         self._searches = 0
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the vendor's wire; return the chunks that follow from them."""
         if self.done or self.failure:
             return b""
-        try:
-            return self._take(self._decoder.feed(data))
-        except sse.TooLarge as error:
-            self.failure = errors.unreadable(str(error))
-            return b""
+        return self._take(lambda: self._decoder.feed(data), errors.unreadable)
 
     def end(self) -> bytes:
         """The body has ended: after a finish reason that is the end, before it the vendor broke off."""
         if self.done or self.failure:
             return b""
-        said = self._take(self._decoder.end())
+        # What waits for its end now may be whole but for the closing blank line; else it is what was cut off.
+        said = self._take(self._decoder.end, lambda _: errors.truncated())
         if self.done or self.failure:
             return said
         if self._reason is None:
@@ -79,25 +78,25 @@ class Translation:
         """A bare JSON error may stand where a stream should be, or break into one."""
         if self._decoder.stray:
             try:
-                told = unwrap(msgspec.json.decode(bytes(self._decoder.stray)))
+                return in_stream(unwrap(msgspec.json.decode(bytes(self._decoder.stray))))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return errors.unreadable("not a stream of events")
-            return in_stream(told)
+                if not self._chunks.begun():
+                    return errors.unreadable("not a stream of events")
         return errors.truncated() if self._chunks.begun() else errors.empty()
 
-    def _take(self, events: list[bytes]) -> bytes:
+    def _take(self, events: Callable[[], list[bytes]], broken: Callable[[str], Failure]) -> bytes:
         said = []
-        for data in events:
-            try:
+        try:
+            for data in events():
                 fragment = decoder.decode(data)
                 if fragment.error is not None:
                     self.failure = in_stream(unwrap(msgspec.json.decode(data)))
                 else:
                     said.append(self._fragment(fragment))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                self.failure = errors.unreadable(str(error))
-            if self.failure or self.done:
-                break
+                if self.failure or self.done:
+                    break
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, sse.TooLarge) as error:
+            self.failure = broken(str(error))
         return b"".join(said)
 
     def _fragment(self, fragment: Fragment) -> bytes:
@@ -105,11 +104,9 @@ class Translation:
             self._chunks.model = fragment.model_version.removeprefix("models/")
         if fragment.candidates:
             self._note(fragment.candidates[0])
-        if fragment.usage_metadata is not None:
-            self._counted.overwrite(fragment.usage_metadata)
-            self.service_tier = self._counted.tier()
-        if fragment.usage_metadata is not None or self._searches:
-            self.usage = self._counted.buckets(self._searches)
+        self._counted.overwrite(fragment.usage_metadata)
+        self.service_tier = self._counted.tier()
+        self.usage = self._counted.usage(self._searches)
         feedback = fragment.prompt_feedback
         if not fragment.candidates and feedback is not None and feedback.block_reason:
             self.finish, self.done = "content_filter", True
@@ -125,44 +122,48 @@ class Translation:
         self._reason = candidate.finish_reason or self._reason
         self._grounding = candidate.grounding_metadata or self._grounding
         self._citations = candidate.citation_metadata or self._citations
-        self._searches = searches(candidate) or self._searches
+        self._searches = searches(candidate.grounding_metadata) or self._searches
 
     def _part(self, part: Part) -> bytes:
         if part.function_call is not None:
-            self._in_text = False
-            return self._call(part)
+            self._enter("call")
+            return self._call(part.function_call, part.thought_signature)
+        if part.thought:
+            self._enter("thought")
+            return self._chunks.reasoning(part.text) if part.text else b""
+        if part.text is not None:
+            self._enter("text", part.text)
+            self._signature = part.thought_signature or self._signature
+            return self._chunks.text(part.text) if part.text else b""
+        self._enter("other")
         if part.inline_data is not None:
             self._images += images(part.inline_data)
-            return b""
-        if part.thought:
-            self._in_text = False
-            return self._chunks.reasoning(part.text) if part.text else b""
-        self._signature = part.thought_signature or self._signature
-        if not part.text:
-            return b""
-        if self._in_text:
-            self._texts[-1] += part.text
-        else:
-            self._texts.append(part.text)
-            self._in_text = True
-        return self._chunks.text(part.text)
+        return b""
 
-    def _call(self, part: Part) -> bytes:
-        call = part.function_call
-        assert call is not None
+    def _enter(self, kind: str, text: str = "") -> None:
+        """Keep the texts by part: of text and of thoughts, what follows its like is a fragment of the same part."""
+        if kind != self._kind or kind in ("call", "other"):
+            self._texts.append([])
+        self._kind = kind
+        if text:
+            self._texts[-1].append(text)
+
+    def _call(self, call: FunctionCall, signature: str | None) -> bytes:
         if call.id and call.id in self._seen:
             return b""
         id = call_id(call, self._stamp, self._calls)
         self._seen.add(id)
         self._calls += 1
-        index, said = self._chunks.call(id, call.name, part.thought_signature)
+        if signature:
+            self.states[id] = signature
+        index, said = self._chunks.call(id, call.name, signature)
         if self._reading.names.get(call.name, call.name) in self._reading.custom:
             return said + self._chunks.custom_input(index, custom_input(arguments(call)))
         return said + self._chunks.arguments(index, arguments(call))
 
     def _finish(self) -> bytes:
         try:
-            self.finish = finish(self._reason, called=bool(self._calls), said=bool(self._texts))
+            self.finish = finish(self._reason, called=bool(self._calls), said=any(self._texts))
         except Failure as failure:
             self.failure = failure
             return b""
@@ -172,8 +173,7 @@ class Translation:
             said += self._chunks.extra("images", indexed)
         if self._signature:
             said += self._chunks.extra("extra_content", {"google": {"thought_signature": self._signature}})
-        if found := annotations(self._grounding, self._citations, self._texts):
+        if found := annotations(self._grounding, self._citations, ["".join(text) for text in self._texts]):
             said += self._chunks.extra("annotations", found)
         self.done = True
-        self.usage = self._counted.buckets(self._searches)
-        return said + self._chunks.finish(self.finish, self.usage, self.service_tier)
+        return said + self._chunks.finish(self.finish, self._counted.buckets(self._searches), self.service_tier)

@@ -30,7 +30,10 @@ def _budget(word: str, able: Capabilities, limits: tuple[int, int], warnings: Wa
             return 0
         warnings.add("rounded", "reasoning_effort")
         return limits[0]
-    return max(limits[0], min(limits[1], _BUDGETS[word]))
+    found = max(limits[0], min(limits[1], _BUDGETS[word]))
+    if found != _BUDGETS[word]:
+        warnings.add("rounded", "reasoning_effort")
+    return found
 
 
 def _level(word: str, able: Capabilities, warnings: Warnings) -> str:

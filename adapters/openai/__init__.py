@@ -2,6 +2,6 @@
 
 from adapters.openai.answer import response, stream
 from adapters.openai.errors import error
-from adapters.openai.request import headers, remote, request
+from adapters.openai.request import headers, needs, request
 
-__all__ = ["error", "headers", "remote", "request", "response", "stream"]
+__all__ = ["error", "headers", "needs", "request", "response", "stream"]

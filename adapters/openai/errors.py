@@ -48,12 +48,17 @@ class _Told(msgspec.Struct):
     message: Any = None
 
 
+_decoder = msgspec.json.Decoder(_Told | list[_Told])
+
+
 def error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure behind an answer that is not 200. `headers` have lower-case names."""
     try:
-        told = msgspec.json.decode(body, type=_Told)
+        told = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _unstructured(status, headers, body)
+    if isinstance(told, list):  # as Google's OpenAI layer wraps it
+        told = told[0] if told else _Told()
     inner = told.error if told.error is not None else told.detail if told.detail is not None else told.message
     relayed = body if _well_formed(told.error) else None
     return errors.judge(_said(inner, status, errors.retry_after(headers), relayed), RULES)
@@ -61,10 +66,27 @@ def error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
 
 def in_stream(inner: Any, body: bytes) -> Failure:
     """The failure behind an error object that came with status 200: in a stream, or as a whole answer."""
-    codes = _codes(inner)
-    status = 429 if codes & {"rate_limit_exceeded", "insufficient_quota"} else 500
     relayed = body if _well_formed(inner) else None
-    return errors.judge(_said(inner, status, None, relayed), RULES)
+    return errors.judge(_said(inner, _status(inner), None, relayed), RULES)
+
+
+# What HTTP would have said, had the error come in time.
+_STATUSES: Mapping[str, int] = {
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "invalid_request_error": 400,
+    "context_length_exceeded": 400,
+    "content_policy_violation": 400,
+    "content_filter": 400,
+    "invalid_prompt": 400,
+}
+
+
+def _status(inner: Any) -> int:
+    number = inner.get("code") if isinstance(inner, dict) else None
+    if isinstance(number, int) and 400 <= number < 600:
+        return number
+    return next((_STATUSES[code] for code in sorted(_codes(inner)) if code in _STATUSES), 500)
 
 
 def _said(inner: Any, status: int, retry_after: float | None, body: bytes | None) -> Said:
@@ -81,7 +103,8 @@ def _said(inner: Any, status: int, retry_after: float | None, body: bytes | None
 def _codes(inner: Any) -> frozenset[str]:
     if not isinstance(inner, dict):
         return frozenset()
-    return frozenset(value for value in (inner.get("code"), inner.get("type")) if isinstance(value, str))
+    said = (inner.get("code"), inner.get("type"), inner.get("status"))
+    return frozenset(value for value in said if isinstance(value, str))
 
 
 def _well_formed(inner: Any) -> bool:

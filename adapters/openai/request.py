@@ -4,16 +4,18 @@ Fields that we do not know arrive untouched; numbers keep their spelling. Change
 output cap where the model knows only the other one, and `stream_options`, because the proxy needs the usage.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from adapters.base import Call, Reading, Remote, Supplies, Target, Warnings
+from adapters.base import NO_NEEDS, Call, Needs, Reading, Supplies, Target, Warnings
 from adapters.envelope import Envelope
 
 _NULL = b"null"
-_REASONING_NULL = (b"1", b"1.0", b"null")
+# What a model that does not sample at will refuses, unless it says what happens anyway.
+_SAMPLING: Mapping[str, float] = {"temperature": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0}
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 def headers(key: str) -> Mapping[str, str]:
@@ -21,9 +23,9 @@ def headers(key: str) -> Mapping[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def remote(envelope: Envelope, target: Target) -> list[Remote]:
-    """The vendor fetches images by itself."""
-    return []
+def needs(envelope: Envelope, target: Target) -> Needs:
+    """Nothing: the vendor fetches images by itself, and its clients bring all that it wants."""
+    return NO_NEEDS
 
 
 def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
@@ -36,11 +38,12 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         changed["stream_options"] = _with_usage(envelope.fields.get("stream_options"))
     gone = _rename_cap(envelope, target, changed)
     if envelope.model.removeprefix(f"{target.provider}/") != target.model:
-        gone |= _unwanted_by_substitute(envelope, target, warnings)
+        gone |= _unwanted_by_substitute(envelope, target, changed, warnings)
     if (messages := _without_foreign_state(envelope, target)) is not None:
         changed["messages"] = messages
     body = envelope.raw
-    if changed or gone:
+    # Said twice, a member may be read as the first by one and as the last by another: the model decides the price.
+    if changed or gone or envelope.raw.count(b'"model"') > 1:
         body = msgspec.json.encode({k: v for k, v in {**envelope.fields, **changed}.items() if k not in gone})
     reading = Reading(
         stream=envelope.stream,
@@ -62,31 +65,46 @@ def _rename_cap(envelope: Envelope, target: Target, changed: dict[str, Any]) -> 
     if wanted == "either":
         return set()
     other = "max_tokens" if wanted == "max_completion_tokens" else "max_completion_tokens"
-    found = envelope.raw.find(b'"' + other.encode() + b'"') >= 0 and envelope.fields.get(other)
-    if not found or bytes(found) == _NULL or wanted in envelope.fields:
+    if other.encode() not in envelope.raw or not _given(envelope, other) or _given(envelope, wanted):
         return set()
-    changed[wanted] = found
+    changed[wanted] = envelope.fields[other]
     return {other}
 
 
-def _unwanted_by_substitute(envelope: Envelope, target: Target, warnings: Warnings) -> set[str]:
+def _given(envelope: Envelope, name: str) -> bool:
+    return bytes(envelope.fields.get(name, _NULL)) != _NULL
+
+
+def _unwanted_by_substitute(
+    envelope: Envelope, target: Target, changed: dict[str, Any], warnings: Warnings
+) -> set[str]:
     """Another model answers than the one that was asked for: what it would refuse is left out, and said."""
     gone: set[str] = set()
     if not target.capabilities.sampling:
-        for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
-            value = envelope.fields.get(name)
-            if value is not None and bytes(value) not in (*_REASONING_NULL, b"0"):
-                warnings.add("dropped", name)
+        for name, neutral in _SAMPLING.items():
+            if _given(envelope, name) and msgspec.json.decode(envelope.fields[name]) != neutral:
                 gone.add(name)
-    if not target.capabilities.efforts and bytes(envelope.fields.get("reasoning_effort", _NULL)) != _NULL:
-        warnings.add("dropped", "reasoning_effort")
+    effort = msgspec.json.decode(envelope.fields.get("reasoning_effort", _NULL))
+    able = target.capabilities.efforts
+    if effort is not None and not able:
         gone.add("reasoning_effort")
+    elif effort in _EFFORTS and effort not in able:
+        changed["reasoning_effort"] = _nearest(effort, able)
+        warnings.add("rounded", "reasoning_effort")
+    for name in sorted(gone):
+        warnings.add("dropped", name)
     return gone
+
+
+def _nearest(effort: str, able: Sequence[str]) -> str:
+    """The next weaker word that the model takes, else the weakest it has."""
+    weaker = _EFFORTS[: _EFFORTS.index(effort)]
+    return next((word for word in reversed(able) if word in weaker), able[0])
 
 
 # What other vendors' answers carry beyond OpenAI's format, and clients send back.
 _STATE = ("thinking_blocks", "extra_content", "reasoning_content", "provider_specific_fields", "reasoning_details")
-_STATE_MARKS = (*(f'"{name}"'.encode() for name in _STATE), b"__thought__")
+_STATE_MARKS = (*(f'"{name}"'.encode() for name in _STATE), b"__thought__", b'"thought_signature"')
 
 
 def _without_foreign_state(envelope: Envelope, target: Target) -> list[dict[str, Any]] | None:
@@ -98,7 +116,7 @@ def _without_foreign_state(envelope: Envelope, target: Target) -> list[dict[str,
     try:
         messages = msgspec.json.decode(envelope.fields["messages"], type=list[dict[str, msgspec.Raw]])
         return [_stripped(message, unwanted) for message in messages]
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         return None  # not a list of messages: the vendor will say so
 
 
@@ -115,7 +133,10 @@ def _stripped(message: dict[str, msgspec.Raw], unwanted: set[str]) -> dict[str, 
 
 
 def _plain(name: str, value: msgspec.Raw) -> Any:
-    """A call's id without the signature that some clients append to it."""
+    """A member of a call without the signature that some clients append to its id or put beside its arguments."""
     if name == "id" and b"__thought__" in bytes(value):
         return str(msgspec.json.decode(value)).partition("__thought__")[0]
+    if name == "function" and b'"thought_signature"' in bytes(value):
+        function = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+        return {key: kept for key, kept in function.items() if key != "thought_signature"}
     return value

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from proxy.simulator.instance import instance
-from proxy.simulator.vocabulary import Ask, Call, Plan
+from proxy.simulator.vocabulary import Ask, Call, Json, Plan
 
 _CALL = re.compile(r"\bcall\b", re.IGNORECASE)
 _CALL_NAME = re.compile(r"\bcall\s+([\w.:-]+)", re.IGNORECASE)
@@ -49,8 +49,17 @@ def _called(ask: Ask) -> list[str]:
 
 def _arguments(ask: Ask, name: str) -> str:
     schema = ask.tools[name]
-    value = instance(schema, ask.user_text) if schema else {}
+    value = instance(schema, ask.user_text + _written(ask, name, schema)) if schema else {}
     return msgspec.json.encode(value if isinstance(value, dict) else {}).decode()
+
+
+def _written(ask: Ask, name: str, schema: Json) -> str:
+    """The arguments of a call that the text writes out, `name(1, 2)`, as the `property=value` that `instance` reads."""
+    found = re.search(rf"(?<![\w.:-]){re.escape(name)}\(([^()]+)\)", ask.user_text)
+    if found is None:
+        return ""
+    pairs = zip(schema.get("properties") or {}, found[1].split(","), strict=False)
+    return "".join(f" {prop}={value.strip()}" for prop, value in pairs)
 
 
 def _text(ask: Ask) -> str:

@@ -107,3 +107,16 @@ def test_a_header_is_found_by_its_name() -> None:
     assert down.header(b"a") == "1"
     assert down.header(b"c") is None
     assert down.method == "POST"
+
+
+async def test_a_client_that_hangs_up_with_all_of_its_answer_has_not_left() -> None:
+    line = Line(b"{}")
+    down = line.down()
+    await down.body(10)
+    down.watch()
+    await down.start(200, [])
+    await down.write(b"all", more=False)
+    line.gone.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not down.left

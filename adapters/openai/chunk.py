@@ -1,0 +1,152 @@
+"""A chunk or a whole answer of OpenAI's, as far as we read it, and the chunks of those who nearly write them."""
+
+from typing import Any
+
+import msgspec
+
+_Count = int | float | None  # some write 12.0
+
+
+class PromptDetails(msgspec.Struct):
+    cached_tokens: _Count = None
+    cache_write_tokens: _Count = None
+    audio_tokens: _Count = None
+    image_tokens: _Count = None
+
+
+class CompletionDetails(msgspec.Struct):
+    reasoning_tokens: _Count = None
+    audio_tokens: _Count = None
+
+
+class Counted(msgspec.Struct):
+    """OpenAI's `usage`."""
+
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+
+class Choice(msgspec.Struct):
+    index: int | None = None
+    delta: dict[str, msgspec.Raw] | None = None
+    finish_reason: str | None = None
+
+
+class Chunk(msgspec.Struct):
+    choices: list[Choice] | None = None
+    usage: Counted | None = None
+    error: Any = None
+    service_tier: str | None = None
+
+
+decoder = msgspec.json.Decoder(Chunk)
+
+_EMPTY = (b"null", b'""', b"[]", b"{}")
+
+
+def says_something(chunk: Chunk) -> bool:
+    """True if there is more in it than the role of who is about to speak."""
+    return any(
+        choice.finish_reason or any(bytes(v) not in _EMPTY for k, v in (choice.delta or {}).items() if k != "role")
+        for choice in chunk.choices or ()
+    )
+
+
+def all_plain(whole: bytes) -> bool:
+    """True if these events hold one choice each and nothing that concerns us: pieces of an answer in mid-flow.
+
+    Counting words is enough, and a third of the work of reading: inside a JSON string quotes are escaped, so these
+    words are members. Whoever writes them otherwise (with spaces, in another order) is read.
+    """
+    events = whole.count(b"\n\n")
+    return (
+        whole.count(b"\n") == 2 * events
+        and whole.count(b"data: {") == events
+        and whole.count(b'"choices":[{"index":') == events
+        and whole.count(b'"finish_reason":null') == whole.count(b'"finish_reason"') == events
+        and whole.count(b'"usage":null') == whole.count(b'"usage"')
+        and b'"role"' not in whole
+        and b'"tool_calls"' not in whole
+        and b'"error"' not in whole
+    )
+
+
+_Members = dict[str, Any]  # each value an msgspec.Raw, or what is written in its place
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None)
+
+
+def with_members(data: bytes, **values: Any) -> bytes:
+    """The chunk with these members changed; all others keep their bytes."""
+    return msgspec.json.encode({**_members.decode(data), **values})
+
+
+def without_usage(data: bytes) -> bytes:
+    """The chunk without the usage."""
+    return msgspec.json.encode({name: value for name, value in _members.decode(data).items() if name != "usage"})
+
+
+class Tidier:
+    """Puts right what breaks the official clients' accumulators: they join what is repeated, and need each index.
+
+    A role must come once in a choice, an id and a name once in a call (else "assistantassistant", "call_1call_1").
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[int | str, ...], bytes] = {}
+        self._call = -1  # the last call: where indexes are missing, there is one choice
+
+    def tidy(self, chunk: Chunk, data: bytes) -> bytes:
+        """The chunk to the byte as it came, unless it deviates."""
+        changes: dict[int, _Members] = {}
+        for i, choice in enumerate(chunk.choices or ()):
+            change: _Members = {} if choice.index is not None else {"index": i}
+            delta = choice.delta or {}
+            tidied = self._delta(i if choice.index is None else choice.index, delta)
+            if tidied is not delta:
+                change["delta"] = tidied
+            if change:
+                changes[i] = change
+        if not changes:
+            return data
+        choices = _list.decode(_members.decode(data)["choices"]) or []
+        return with_members(data, choices=[{**choice, **changes.get(i, {})} for i, choice in enumerate(choices)])
+
+    def _delta(self, choice: int, delta: _Members) -> _Members:
+        tidied = self._once(delta, "role", choice)
+        calls: list[Any] = (_list.decode(delta["tool_calls"]) if "tool_calls" in delta else None) or []
+        written = [self._tool_call(choice, call) for call in calls]
+        if all(new is old for new, old in zip(written, calls, strict=True)):
+            return tidied
+        return {**tidied, "tool_calls": written}
+
+    def _tool_call(self, choice: int, call: _Members) -> _Members:
+        tidied = call
+        if _given(call, "index"):
+            self._call = msgspec.json.decode(call["index"], type=int)
+        else:
+            self._call += self._call < 0 or _given(call, "id")
+            tidied = {**call, "index": self._call}
+        tidied = self._once(tidied, "id", choice, self._call)
+        if _given(call, "function"):
+            function = _members.decode(call["function"])
+            named = self._once(function, "name", choice, self._call)
+            if named is not function:
+                tidied = {**tidied, "function": named}
+        return tidied
+
+    def _once(self, members: _Members, name: str, *where: int) -> _Members:
+        """The same members, or without `name` if the same was told before."""
+        if not _given(members, name):
+            return members
+        value = bytes(members[name])
+        if self._told.get((name, *where)) != value:
+            self._told[(name, *where)] = value
+            return members
+        return {key: kept for key, kept in members.items() if key != name}
+
+
+def _given(members: _Members, name: str) -> bool:
+    return bytes(members.get(name, b"null")) not in _EMPTY

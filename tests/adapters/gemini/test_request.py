@@ -1,0 +1,235 @@
+"""The request in Gemini's words: what Google's own SDK would send for it, and what is refused."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters import envelope
+from adapters.base import NOTHING, Call, Failure, Fetched, Kind, Supplies, Target
+from adapters.gemini import headers, needs, request
+from tests.adapters import golden
+from tests.adapters.gemini import conversations, sdk
+
+HELLO = {"role": "user", "content": "Hello"}
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {}}}}}
+
+
+def sent(chat: dict[str, Any], model: str = "gemini-3.8-flash", supplies: Supplies = NOTHING) -> Call:
+    letter = envelope.seal(msgspec.json.encode({"model": model, "messages": [HELLO], **chat}))
+    return request(letter, golden.target("gemini", model), supplies)
+
+
+def body(chat: dict[str, Any], model: str = "gemini-3.8-flash") -> dict[str, Any]:
+    said: dict[str, Any] = msgspec.json.decode(sent(chat, model).body)
+    return said
+
+
+def refused(chat: dict[str, Any], model: str = "gemini-3.8-flash") -> Failure:
+    with pytest.raises(Failure) as raised:
+        sent(chat, model)
+    assert raised.value.status == 400
+    return raised.value
+
+
+def test_the_key_goes_into_a_header():
+    assert headers("secret") == {"x-goog-api-key": "secret"}
+
+
+@pytest.mark.parametrize(
+    ("model", "stream", "path"),
+    [
+        ("gemini-x", False, "/v1beta/models/gemini-x:generateContent"),
+        ("gemini-x", True, "/v1beta/models/gemini-x:streamGenerateContent?alt=sse"),
+        ("../a b?c", False, "/v1beta/models/..%2Fa%20b%3Fc:generateContent"),
+    ],
+)
+def test_the_model_and_the_stream_are_in_the_path(model, stream, path):
+    known = golden.target("gemini", "gemini-3.8-flash")
+    target = Target(
+        provider="g", vendor="gemini", model=model, capabilities=known.capabilities, context=1, max_output=1
+    )
+    letter = envelope.seal(msgspec.json.encode({"model": model, "messages": [HELLO], "stream": stream}))
+    call = request(letter, target, NOTHING)
+    assert call.path == path
+    assert msgspec.json.decode(call.body) == {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}
+
+
+def test_only_what_gemini_does_not_find_by_itself_is_fetched():
+    urls = ["https://x.example/a.png", "https://youtu.be/1", "data:image/png;base64,AAAA", "https://["]
+    content = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    letter = envelope.seal(msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": content}]}))
+    wanted = needs(letter, golden.target("gemini", "gemini-3.8-flash")).images
+    assert [(image.url, image.param) for image in wanted] == [
+        ("https://x.example/a.png", "messages[0].content[0].image_url.url"),
+        ("https://[", "messages[0].content[3].image_url.url"),
+    ]
+
+
+def test_what_the_answer_needs_is_remembered():
+    call = sent(
+        {
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "tools": [
+                {"type": "function", "function": {"name": "a/b"}},
+                {"type": "custom", "custom": {"name": "sql"}},
+            ],
+        }
+    )
+    reading = call.reading
+    assert (reading.stream, reading.include_usage, reading.choices) == (True, True, 1)
+    assert reading.names == {"a_b": "a/b"}
+    assert reading.custom == {"sql"}
+    assert not reading.legacy_functions
+    assert reading.model == "gemini-3.8-flash"
+
+
+def test_deprecated_functions_are_remembered():
+    assert sent({"functions": [{"name": "f"}]}).reading.legacy_functions
+
+
+@pytest.mark.parametrize(
+    ("chat", "model", "param"),
+    [
+        ({"n": 2, "stream": True}, "gemini-3.8-flash", "n"),
+        ({"logprobs": True, "stream": True}, "gemini-2.5-flash", "logprobs"),
+        ({"top_logprobs": 3}, "gemini-2.5-flash", "top_logprobs"),
+        ({"stop": ""}, "gemini-3.8-flash", "stop"),
+        ({"max_tokens": 0}, "gemini-3.8-flash", "max_tokens"),
+        ({"max_completion_tokens": -1}, "gemini-3.8-flash", "max_completion_tokens"),
+        ({"max_tokens": 1, "max_completion_tokens": 2}, "gemini-3.8-flash", "max_tokens"),
+        ({"messages": [HELLO, {"role": "assistant", "content": "Hi"}]}, "gemini-3.8-flash", "messages"),
+        ({"web_search_options": {}, "tools": [WEATHER]}, "gemini-2.5-flash", "web_search_options"),
+        ({"response_format": {"type": "json_object"}, "tools": [WEATHER]}, "gemini-2.5-flash", "response_format"),
+        ({"response_format": {"type": "json_object"}, "web_search_options": {}}, "gemini-2.5-flash", "response_format"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_by_its_name(chat, model, param):
+    assert refused(chat, model).param == param
+
+
+def test_a_model_without_structured_output_refuses_a_schema():
+    able = msgspec.structs.replace(golden.target("gemini", "gemini-3.8-flash").capabilities, json_schema=False)
+    target = msgspec.structs.replace(golden.target("gemini", "gemini-3.8-flash"), capabilities=able)
+    format = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    letter = envelope.seal(msgspec.json.encode({"model": "m", "messages": [HELLO], "response_format": format}))
+    with pytest.raises(Failure) as raised:
+        request(letter, target, NOTHING)
+    assert (raised.value.kind, raised.value.param) == (Kind.UNSUPPORTED, "response_format")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kept"),
+    [
+        pytest.param(None, False, id="none"),
+        pytest.param({}, False, id="empty"),
+        pytest.param({"type": "object", "properties": {}}, False, id="no properties"),
+        pytest.param({"type": "object", "additionalProperties": False}, False, id="closed and empty"),
+        pytest.param({"properties": {"a": {}}}, True, id="a property"),
+        pytest.param({"type": "object", "additionalProperties": True}, True, id="open"),
+        pytest.param({"$ref": "#/$defs/A", "$defs": {"A": {}}}, True, id="a reference"),
+        pytest.param({"anyOf": [{"properties": {"a": {}}}]}, True, id="one of several"),
+        pytest.param({"allOf": [{"properties": {"a": {}}}]}, True, id="all of several"),
+    ],
+)
+def test_a_tool_has_a_schema_if_it_takes_anything(parameters, kept):
+    spec = {"name": "f"} | ({} if parameters is None else {"parameters": parameters})
+    [tool] = body({"tools": [{"type": "function", "function": spec}]})["tools"]
+    assert ("parametersJsonSchema" in tool["functionDeclarations"][0]) is kept
+
+
+def deep(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return {"properties": {"a": schema}}
+
+
+@pytest.mark.parametrize(
+    ("chat", "param"),
+    [
+        (
+            {"tools": [WEATHER, {"type": "function", "function": {"name": "f", "parameters": deep(60)}}]},
+            "tools[1].function.parameters",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "f", "schema": deep(60)}}},
+            "response_format.json_schema.schema",
+        ),
+    ],
+)
+def test_a_schema_out_of_proportion_is_refused_by_its_place(chat, param):
+    assert refused(chat).param == param
+
+
+# --- the second opinion
+
+
+GOLDEN = [case for case in golden.request_cases() if case.vendor == "gemini"]
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: case.name)
+def test_what_is_sent_is_what_googles_own_sdk_would_send(case):
+    file = case.file()
+    model = file.models["gemini"]
+    try:
+        call = request(envelope.seal(bytes(file.request)), golden.target("gemini", model), file.supplies())
+    except Failure:
+        return  # the golden file says that it must be
+    check_with_the_sdk(model, call.path, call.body)
+
+
+def check_with_the_sdk(model: str, path: str, body: bytes) -> None:
+    their_path, theirs = sdk.would_send(model, body)
+    assert path.replace(":streamGenerateContent?alt=sse", ":generateContent") == their_path
+    assert sdk.settled(theirs) == sdk.settled(msgspec.json.decode(body))
+
+
+# --- any conversation
+
+
+MODELS = [
+    "gemini-3.8-flash",
+    "gemini-4-hydrogen",
+    "gemini-2.5-flash",
+    "gemini-2.5-pro",
+    "gemini-2.0-flash",
+    "gemma-3-27b-it",
+]
+SUPPLIES = Supplies(
+    images={conversations.REMOTE: Fetched("image/png", b"\x89PNG\r\n\x1a\n")}, states={"call_1": "c2Vjb25k"}
+)
+
+
+def tried(chat: dict[str, Any], model: str) -> Call | Failure:
+    """The request, or why there is none."""
+    try:
+        return sent(chat, model, SUPPLIES)
+    except Failure as failure:
+        return failure
+
+
+@settings(max_examples=150, deadline=None)
+@given(conversations.chats(), st.sampled_from(MODELS))
+def test_whatever_is_asked_is_said_as_the_sdk_would_say_it_or_refused_with_a_reason(chat, model):
+    call = tried(chat, model)
+    if isinstance(call, Failure):
+        assert (call.status, bool(call.param)) == (400, True)
+        return
+    check_with_the_sdk(model, call.path, call.body)
+    check_turns(msgspec.json.decode(call.body)["contents"])
+
+
+def check_turns(contents: list[dict[str, Any]]) -> None:
+    """Turns alternate from the user's on, are never empty, and each call has its result in the turn behind it."""
+    assert [content["role"] for content in contents] == ["user", "model"] * (len(contents) // 2) + ["user"]
+    assert all(content["parts"] for content in contents)
+    for model, user in zip(contents[1::2], contents[2::2], strict=True):
+        called = [part["functionCall"] for part in model["parts"] if "functionCall" in part]
+        answered = [part["functionResponse"] for part in user["parts"] if "functionResponse" in part]
+        assert [(call["name"], call.get("id")) for call in called] == [(a["name"], a.get("id")) for a in answered]
+    for content in contents[::2]:
+        assert not any("functionCall" in part for part in content["parts"])

@@ -1,0 +1,344 @@
+"""OpenAI's answer is relayed as it came, and read only as far as the proxy must know."""
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from adapters import openai, sse
+from adapters.base import Call, Failure, Kind, Reading, Stamp, Usage, Warnings
+from adapters.openai.answer import Relay, usage_of
+from adapters.openai.chunk import Counted
+
+STAMP = Stamp("ours", 1)
+DONE = b"data: [DONE]\n\n"
+
+
+def call(**reading: Any) -> Call:
+    return Call(path="", body=b"", reading=Reading(**reading), warnings=Warnings())
+
+
+def relay(*bodies: str | bytes, **reading: Any) -> tuple[bytes, Relay]:
+    """What is said when these bytes come, and the relay at its end."""
+    stream = openai.stream(call(**reading), STAMP)
+    said = b"".join(stream.feed(body.encode() if isinstance(body, str) else body) for body in bodies)
+    return said + stream.end(), stream
+
+
+def event(members: str = "", delta: str = "", finish: str = "null") -> str:
+    return f'data: {{"id":"x","choices":[{{"index":0,"delta":{{{delta}}},"finish_reason":{finish}}}]{members}}}\n\n'
+
+
+ROLE = event(delta='"role":"assistant","content":""')
+TEXT = event(delta='"content":"a"')
+STOP = event(finish='"stop"')
+USAGE = 'data: {"id":"x","choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}\n\n'
+ERROR = 'data: {"error":{"message":"boom","type":"server_error","param":null,"code":null}}\n\n'
+COUNTED = Usage(in_text=5, out_text=2)
+
+
+# --- whole answers
+
+
+def test_a_whole_answer_is_identical_to_the_byte():
+    body = b' {"choices": [{"finish_reason": "length", "x": 1.50}], "service_tier": "flex", "usage": {}} '
+    answer = openai.response(body, call(), STAMP)
+    assert answer.body is body
+    assert (answer.finish, answer.service_tier, answer.usage) == ("length", "flex", Usage())
+
+
+def test_an_answer_may_keep_its_usage_to_itself():
+    assert openai.response(b'{"choices":[{}]}', call(), STAMP).usage is None
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        (b'{"error":{"code":"insufficient_quota"}}', Kind.QUOTA, "upstream_quota_exhausted"),
+        (b'{"choices":[]}', Kind.TRANSIENT, "empty_upstream_response"),
+        (b"{}", Kind.TRANSIENT, "empty_upstream_response"),
+        (b"<html>", Kind.TRANSIENT, "upstream_malformed_output"),
+        (b"[" * 100_000, Kind.TRANSIENT, "upstream_malformed_output"),
+        (b'{"choices":[{"finish_reason":"\xff"}]}', Kind.TRANSIENT, "upstream_malformed_output"),
+    ],
+)
+def test_what_is_no_answer_is_a_failure(body, kind, code):
+    with pytest.raises(Failure) as caught:
+        openai.response(body, call(), STAMP)
+    assert (caught.value.kind, caught.value.code) == (kind, code)
+
+
+# --- usage
+
+
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        ({}, Usage()),
+        ({"prompt_tokens": 5, "completion_tokens": 2}, COUNTED),
+        ({"prompt_tokens": 5.0, "completion_tokens": None}, Usage(in_text=5)),
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {
+                    "cached_tokens": 40,
+                    "cache_write_tokens": 30,
+                    "audio_tokens": 5,
+                    "image_tokens": 15,
+                },
+                "completion_tokens_details": {"reasoning_tokens": 20, "audio_tokens": 10},
+            },
+            Usage(
+                in_text=10,
+                cache_read=40,
+                cache_write_30m=30,
+                in_audio=5,
+                in_image=15,
+                out_text=20,
+                out_reasoning=20,
+                out_audio=10,
+            ),
+        ),
+        (
+            {"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}},
+            Usage(cache_read=4),
+        ),
+        ({"prompt_tokens": -3, "completion_tokens": -1}, Usage()),
+    ],
+    ids=["nothing", "plain", "odd spellings", "all kinds", "more cached than there is", "less than nothing"],
+)
+def test_trap_24_the_buckets_are_disjoint(said, usage):
+    assert usage_of(msgspec.convert(said, Counted)) == usage
+
+
+# --- streams
+
+
+def test_a_proper_stream_is_identical_to_the_byte():
+    body = ROLE + TEXT + STOP + USAGE + DONE.decode()
+    said, stream = relay(body, include_usage=True)
+    assert said == body.encode()
+    assert (stream.done, stream.failure, stream.finish, stream.usage) == (True, None, "stop", COUNTED)
+
+
+def test_the_role_alone_is_held_back():
+    stream = openai.stream(call(), STAMP)
+    assert stream.feed(ROLE.encode()) == b""
+    assert stream.feed(TEXT.encode()) == (ROLE + TEXT).encode()
+    assert stream.feed(TEXT.encode()) == TEXT.encode()
+
+
+def test_each_event_leaves_as_soon_as_it_is_complete():
+    stream = openai.stream(call(), STAMP)
+    assert stream.feed(TEXT.encode()[:-1]) == b""
+    assert stream.feed(TEXT.encode()[-1:]) == TEXT.encode()
+
+
+def test_the_service_tier_is_the_last_that_was_told():
+    _, stream = relay(event(',"service_tier":"auto"'), event(',"service_tier":"flex"'), TEXT, DONE)
+    assert stream.service_tier == "flex"
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        pytest.param([ROLE, TEXT, STOP, USAGE, DONE], id="as OpenAI does"),
+        pytest.param([event(',"usage":null', '"content":"a"'), event(',"usage":null', "", '"stop"'), DONE], id="nulls"),
+        pytest.param([event(',"usage": null', '"content":"a"'), STOP, DONE], id="a null with a space"),
+        pytest.param([TEXT, event(',"usage":{"prompt_tokens":5}', "", '"stop"'), DONE], id="on the finish chunk"),
+        pytest.param([TEXT, STOP, USAGE.replace("[]", "null"), DONE], id="with choices null"),
+        pytest.param([TEXT, STOP, USAGE.replace('"choices":[],', ""), DONE], id="without choices"),
+        pytest.param(['data: {"usage":null,"choices":[{"delta":{"content":"a"}}]}\n\n', STOP, DONE], id="null first"),
+        pytest.param([TEXT, STOP, USAGE], id="without [DONE]"),
+    ],
+)
+def test_trap_26_who_has_not_asked_hears_no_usage(bodies):
+    said, stream = relay(*bodies)
+    assert b'"usage"' not in said
+    assert said.endswith(STOP.encode() + DONE)
+    assert stream.done
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        pytest.param([ROLE, TEXT, STOP, USAGE, DONE], id="as OpenAI does"),
+        pytest.param(
+            [TEXT, event(',"usage":{"prompt_tokens":5,"completion_tokens":2}', "", '"stop"'), DONE], id="on the finish"
+        ),
+        pytest.param([TEXT, STOP, USAGE.replace("[]", "null"), DONE], id="with choices null"),
+        pytest.param([TEXT, STOP, USAGE, USAGE, DONE], id="twice"),
+        pytest.param([USAGE, TEXT, STOP, DONE], id="first"),
+        pytest.param([TEXT, STOP, USAGE], id="without [DONE]"),
+    ],
+)
+def test_traps_26_and_28_who_has_asked_hears_it_once_and_last(bodies):
+    said, stream = relay(*bodies, include_usage=True)
+    assert said.count(b'"prompt_tokens"') == 1
+    assert said.endswith(USAGE.encode() + DONE)
+    assert stream.usage == COUNTED
+
+
+def test_the_word_usage_may_be_talked_about():
+    text = event(delta='"content":",\\"usage\\":null"')
+    assert relay(text, STOP, DONE)[0] == (text + STOP).encode() + DONE
+
+
+@given(
+    st.lists(st.sampled_from([TEXT, event(',"usage":null', '"content":"b"'), STOP, USAGE, ROLE, ERROR])), st.booleans()
+)
+def test_what_is_relayed_unread_is_what_would_be_said_if_it_were_read(events, asked):
+    unread = [TEXT, *events, DONE.decode()]
+    read = [text.replace('"finish_reason":', '"finish_reason": ') for text in unread]  # a spelling that must be read
+    said, stream = relay(*unread, include_usage=asked)
+    again, other = relay(*read, include_usage=asked)
+    assert again.replace(b'"finish_reason": ', b'"finish_reason":') == said
+    assert (other.done, other.finish, other.usage) == (stream.done, stream.finish, stream.usage)
+
+
+def test_trap_47_what_the_accumulator_would_join_is_said_once():
+    said, _ = relay(*[event(delta='"role":"assistant","content":"a"')] * 2, STOP, DONE)
+    assert said.count(b'"role"') == 1
+
+
+def test_what_is_no_chunk_is_not_passed_on():
+    said, stream = relay(TEXT, 'data: {"type":"ping"}\n\n: hi\n\nevent: x\ndata:\n\n', STOP, DONE)
+    assert said == (TEXT + STOP).encode() + DONE
+    assert stream.done
+
+
+def test_a_chunk_without_choices_waits_for_one_with():
+    first = 'data: {"choices":[],"prompt_filter_results":[]}\n\n'
+    assert relay(first, TEXT, STOP, DONE)[0] == (first + TEXT + STOP).encode() + DONE
+
+
+@pytest.mark.parametrize("end", [[], [DONE], [DONE, DONE], [DONE, TEXT], ["data: [DONE]"], ["data: [DONE] \n\n"]])
+def test_the_end_is_said_once(end):
+    said, stream = relay(TEXT, STOP, *end)
+    assert said == (TEXT + STOP).encode() + DONE
+    assert stream.done
+    assert stream.feed(TEXT.encode()) + stream.end() == b""
+
+
+def test_done_alone_is_an_end_where_something_was_said():
+    assert relay(TEXT, DONE)[0] == TEXT.encode() + DONE
+
+
+def test_the_last_event_counts_without_its_blank_line_if_it_is_whole():
+    said, stream = relay(TEXT, STOP.rstrip())
+    assert said == (TEXT + STOP).encode() + DONE
+    assert stream.done
+
+
+def test_half_of_the_last_event_does_not_spoil_a_finished_stream():
+    for cut in (USAGE[:-20], "data: [DO", 'data: {"x"'):
+        said, stream = relay(TEXT, STOP, cut, include_usage=True)
+        assert said == (TEXT + STOP).encode() + DONE
+        assert stream.done
+
+
+@pytest.mark.parametrize(
+    ("bodies", "choices", "code"),
+    [
+        pytest.param([], 1, "empty_upstream_response", id="nothing"),
+        pytest.param([ROLE], 1, "empty_upstream_response", id="a role"),
+        pytest.param([DONE], 1, "empty_upstream_response", id="the end of nothing"),
+        pytest.param([ROLE, DONE], 1, "empty_upstream_response", id="the end of a role"),
+        pytest.param([USAGE, DONE], 1, "empty_upstream_response", id="usage of nothing"),
+        pytest.param([TEXT], 1, "upstream_stream_truncated", id="trap 52: no end"),
+        pytest.param([TEXT, STOP[:-10]], 1, "upstream_stream_truncated", id="trap 52: half an end"),
+        pytest.param([TEXT, STOP], 2, "upstream_stream_truncated", id="trap 52: one of two choices"),
+        pytest.param([TEXT, STOP, STOP], 2, "upstream_stream_truncated", id="trap 52: one of two, twice"),
+        pytest.param(["<html>\n"], 1, "upstream_malformed_output", id="a page"),
+        pytest.param(['{"choices":[]}'], 1, "upstream_malformed_output", id="JSON, but no stream"),
+        pytest.param(["[" * 100_000], 1, "upstream_malformed_output", id="brackets"),
+        pytest.param(["data: oops\n\n", TEXT], 1, "upstream_malformed_output", id="data that is no JSON"),
+        pytest.param(["data: [1]\n\n"], 1, "upstream_malformed_output", id="data that is no object"),
+        pytest.param([b'data: {"service_tier":"\xff"}\n\n'], 1, "upstream_malformed_output", id="no UTF-8"),
+        pytest.param([event(delta='"tool_calls":5')], 1, "upstream_malformed_output", id="calls that are none"),
+        pytest.param([b"data: " + b"x" * sse.LARGEST_EVENT], 1, "upstream_malformed_output", id="an endless event"),
+    ],
+)
+def test_a_stream_without_its_end_is_a_failure(bodies, choices, code):
+    said, stream = relay(*bodies, choices=choices)
+    assert stream.failure is not None
+    assert stream.failure.code == code
+    assert not stream.done
+    assert DONE not in said
+    assert stream.feed(TEXT.encode()) + stream.end() == b""
+
+
+def test_trap_52_two_choices_end_when_both_have():
+    other = STOP.replace('"index":0', '"index":1')
+    said, stream = relay(TEXT, STOP, other, choices=2)
+    assert said.endswith(DONE)
+    assert stream.done
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        pytest.param(ERROR, "boom", id="an object"),
+        pytest.param('data: {"error":"boom"}\n\n', "boom", id="a text"),
+        pytest.param('data: {"error":[{"message":"boom"}]}\n\n', "boom", id="a list"),
+        pytest.param("event: error\n" + ERROR, "boom", id="with a name"),
+        pytest.param(ERROR[6:], "boom", id="bare JSON"),
+        pytest.param('{\n"error": {\n"message": "boom"\n}\n}', "boom", id="bare JSON on many lines"),
+    ],
+)
+def test_trap_17_an_error_in_the_stream_is_a_failure_first_or_later(error, message):
+    for before, heard in (("", b""), (ROLE, b""), (ROLE + TEXT, (ROLE + TEXT).encode())):
+        said, stream = relay(before, error, DONE if error.endswith("\n\n") and "data:" in error else "")
+        assert stream.failure is not None
+        assert stream.failure.message == message
+        assert said == heard
+
+
+def test_an_error_that_clients_can_read_is_kept_as_it_came():
+    _, stream = relay(TEXT, ERROR)
+    assert stream.failure is not None
+    assert stream.failure.body == ERROR[6:].strip().encode()
+
+
+PIECES = st.lists(
+    st.sampled_from([ROLE, TEXT, STOP, USAGE, ERROR, "data: [DONE]\n\n", ": c\n\n", "data:", "\r", "\n", '{"error":1}'])
+)
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(["choices", "delta", "index", "role", "tool_calls", "id", "function", "usage", "error"]),
+            inner,
+        )
+    ),
+)
+
+
+@given(
+    PIECES.map(lambda pieces: "".join(pieces).encode())
+    | st.binary()
+    | st.lists(JSON).map(lambda values: b"".join(sse.encode(msgspec.json.encode(value)) for value in values)),
+    st.lists(st.integers(0, 400)),
+    st.booleans(),
+    st.integers(1, 2),
+)
+@example(b"data: " + b"[" * 5000 + b"\n\n", [], False, 1)
+def test_no_bytes_make_a_stream_raise_or_end_twice(body, cuts, asked, choices):
+    whole, stream = relay(body, include_usage=asked, choices=choices)
+    assert stream.done is (stream.failure is None)
+    assert whole.count(DONE) == int(stream.done)
+    ends = sorted({min(cut, len(body)) for cut in cuts})
+    pieces = [body[a:b] for a, b in zip([0, *ends], [*ends, len(body)], strict=True)]
+    again, other = relay(*pieces, include_usage=asked, choices=choices)
+    assert (again, other.done, other.usage) == (whole, stream.done, stream.usage)
+
+
+@given(st.binary() | JSON.map(msgspec.json.encode))
+def test_no_bytes_are_anything_but_an_answer_or_a_failure(body):
+    with suppress(Failure):
+        assert openai.response(body, call(), STAMP).body is body

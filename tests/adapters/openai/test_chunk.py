@@ -1,0 +1,152 @@
+"""Chunks are changed only where they break the official clients."""
+
+import msgspec
+import pytest
+
+from adapters.openai import chunk
+from adapters.openai.chunk import Tidier
+
+
+def tidy(*bodies: str) -> list[str]:
+    tidier = Tidier()
+    return [tidier.tidy(chunk.decoder.decode(body), body.encode()).decode() for body in bodies]
+
+
+def delta(members: str, index: str = '"index":0,') -> str:
+    return f'{{"id":"x","choices":[{{{index}"delta":{{{members}}},"finish_reason":null,"x":1.50}}]}}'
+
+
+@pytest.mark.parametrize(
+    ("members", "something"),
+    [
+        ("", False),
+        ('"role":"assistant"', False),
+        ('"role":"assistant","content":"","refusal":null,"tool_calls":[],"x":{}', False),
+        ('"content":"a"', True),
+        ('"reasoning_content":"a"', True),
+        ('"tool_calls":[{"index":0}]', True),
+        ('"audio":{"id":"a"}', True),
+    ],
+)
+def test_a_role_alone_says_nothing(members, something):
+    assert chunk.says_something(chunk.decoder.decode(delta(members))) is something
+
+
+@pytest.mark.parametrize(
+    ("body", "something"),
+    [
+        ('{"choices":[{"delta":null,"finish_reason":"stop"}]}', True),
+        ('{"choices":[{"delta":null}]}', False),
+        ('{"choices":[]}', False),
+        ('{"choices":null}', False),
+        ("{}", False),
+    ],
+)
+def test_an_end_says_something(body, something):
+    assert chunk.says_something(chunk.decoder.decode(body)) is something
+
+
+PLAIN = """data: {"id":"x","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}],"usage":null}\n\n"""
+
+
+@pytest.mark.parametrize(
+    ("whole", "plain"),
+    [
+        pytest.param("", True, id="nothing"),
+        pytest.param(PLAIN, True, id="one"),
+        pytest.param(PLAIN * 3, True, id="three"),
+        pytest.param(PLAIN.replace('"a"', '"\\"role\\" \\"error\\" \\"usage\\":5 [DONE]"'), True, id="talk"),
+        pytest.param(PLAIN.replace('"content"', '"reasoning_content"'), True, id="reasoning"),
+        pytest.param(PLAIN.replace('"finish_reason":null', '"finish_reason":"stop"'), False, id="an end"),
+        pytest.param(PLAIN.replace("null}]", '"stop"},{"index":1,"finish_reason":null}]'), False, id="of two choices"),
+        pytest.param(PLAIN.replace('"usage":null', '"usage":{}'), False, id="usage"),
+        pytest.param(PLAIN.replace('"usage":null', '"error":null'), False, id="an error"),
+        pytest.param(PLAIN.replace('"content"', '"role"'), False, id="a role"),
+        pytest.param(PLAIN.replace('"content"', '"tool_calls"'), False, id="calls"),
+        pytest.param(PLAIN.replace('"index":0,', ""), False, id="no index"),
+        pytest.param(PLAIN.replace(":", ": "), False, id="spaces"),
+        pytest.param(PLAIN + "data: [DONE]\n\n", False, id="the end"),
+        pytest.param(": c\n\n" + PLAIN, False, id="a comment"),
+        pytest.param("event: x\n" + PLAIN, False, id="a name"),
+        pytest.param('data: {"type":"ping"}\n\n', False, id="something else"),
+    ],
+)
+def test_pieces_in_mid_flow_are_known_without_reading_them(whole, plain):
+    assert chunk.all_plain(whole.encode()) is plain
+
+
+def test_members_are_changed_and_the_rest_keeps_its_bytes():
+    assert chunk.with_members(b'{"a": 1.50, "usage": {"x": 1e3}}', usage=None) == b'{"a":1.50,"usage":null}'
+    assert chunk.without_usage(b'{"a": 1.50, "usage": {"x": 1e3}}') == b'{"a":1.50}'
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        pytest.param([delta('"role":"assistant","content":""'), delta('"content":"a"')], id="text"),
+        pytest.param([delta('"role":null'), delta('"role":null')], id="null roles are joined to nothing"),
+        pytest.param([delta('"role":""'), delta('"role":""')], id="so are empty ones"),
+        pytest.param([delta('"tool_calls":null'), delta('"tool_calls":[]')], id="no calls"),
+        pytest.param(
+            [
+                delta('"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":""}}]'),
+                delta('"tool_calls":[{"index":0,"id":null,"function":{"name":null,"arguments":"{}"}}]'),
+                delta('"tool_calls":[{"index":1,"id":"d","function":{"name":"f"}}]'),
+                delta('"tool_calls":[{"index":0,"function":null},{"index":1}]'),
+            ],
+            id="calls",
+        ),
+        pytest.param(
+            [delta('"role":"assistant"'), delta('"role":"assistant"', '"index":1,')], id="a role for each choice"
+        ),
+        pytest.param(['{"choices":[]}', '{"choices":null}', '{"choices":[{"index":0,"delta":null}]}'], id="nothing"),
+    ],
+)
+def test_what_does_not_deviate_is_identical_to_the_byte(bodies):
+    bodies = [f" {body} " for body in bodies]
+    assert tidy(*bodies) == bodies
+
+
+def test_trap_47_a_role_comes_once():
+    assert tidy(*[delta('"role":"assistant","content":"a"')] * 2) == [
+        delta('"role":"assistant","content":"a"'),
+        delta('"content":"a"'),
+    ]
+
+
+def test_trap_47_ids_and_names_come_once():
+    body = delta('"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":"1"}}]')
+    tidied = delta('"tool_calls":[{"index":0,"type":"function","function":{"arguments":"1"}}]')
+    assert tidy(body, body, body) == [body, tidied, tidied]
+
+
+def test_a_name_in_pieces_is_left_alone():
+    bodies = [delta(f'"tool_calls":[{{"index":0,"function":{{"name":"{name}"}}}}]') for name in ("get_", "weather")]
+    assert tidy(*bodies) == bodies
+
+
+def test_trap_47_calls_get_their_indexes():
+    told = tidy(
+        delta('"tool_calls":[{"id":"c","function":{"arguments":""}}]'),
+        delta('"tool_calls":[{"function":{"arguments":"{}"}}]'),
+        delta('"tool_calls":[{"id":"d"},{"id":"e","index":null}]'),
+    )
+    indexes = [
+        [call["index"] for call in msgspec.json.decode(body)["choices"][0]["delta"]["tool_calls"]] for body in told
+    ]
+    assert indexes == [[0], [0], [1, 2]]
+
+
+def test_trap_47_a_call_that_begins_without_an_id_is_the_first():
+    assert '"index":0' in tidy(delta('"tool_calls":[{"function":{"arguments":""}}]', '"index":5,'))[0]
+
+
+def test_trap_47_choices_get_their_indexes():
+    assert tidy('{"choices":[{"delta":{},"x":1.50},{"delta":{}}]}') == [
+        '{"choices":[{"delta":{},"x":1.50,"index":0},{"delta":{},"index":1}]}'
+    ]
+
+
+def test_of_two_choices_only_the_one_that_deviates_is_changed():
+    both = '{"choices":[{"index":0,"delta":{"role":"a"},"x":1.50},{"index":1,"delta":{"content":"b"}}]}'
+    assert tidy(both, both)[1] == '{"choices":[{"index":0,"delta":{},"x":1.50},{"index":1,"delta":{"content":"b"}}]}'

@@ -1,0 +1,187 @@
+"""OpenAI's errors, and those of the many who nearly speak its format."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters import openai
+from adapters.base import Failure, Kind
+from adapters.openai.errors import in_stream
+
+
+def body(message: str = "Bad.", type: str | None = None, code=None, param: str | None = None) -> bytes:
+    return msgspec.json.encode({"error": {"message": message, "type": type, "param": param, "code": code}})
+
+
+def error(status: int, raw: bytes = b"", **headers: str) -> Failure:
+    return openai.error(status, {name.replace("_", "-"): value for name, value in headers.items()}, raw)
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "kind", "out", "code"),
+    [
+        pytest.param(400, body(), Kind.CALLER, 400, None, id="a bad request"),
+        pytest.param(
+            400,
+            body(code="context_length_exceeded"),
+            Kind.TOO_LONG,
+            400,
+            "context_length_exceeded",
+            id="trap 30: too long, by code",
+        ),
+        pytest.param(
+            400,
+            body("This model's maximum context length is 10 tokens."),
+            Kind.TOO_LONG,
+            400,
+            "context_length_exceeded",
+            id="trap 30: too long, by text",
+        ),
+        pytest.param(
+            400,
+            body("Your input exceeds the context window of this model."),
+            Kind.TOO_LONG,
+            400,
+            "context_length_exceeded",
+            id="trap 30: too long, by another text",
+        ),
+        pytest.param(400, body(code="content_filter"), Kind.POLICY, 400, "content_filter", id="policy"),
+        pytest.param(400, body(code="invalid_prompt"), Kind.POLICY, 400, "content_filter", id="policy of reasoning"),
+        pytest.param(
+            400, body(code="billing_not_active"), Kind.QUOTA, 503, "upstream_quota_exhausted", id="trap 19: no money"
+        ),
+        pytest.param(401, body(), Kind.KEY, 503, "upstream_auth_error", id="trap 51: our key"),
+        pytest.param(403, body(), Kind.KEY, 503, "upstream_auth_error", id="trap 51: our country"),
+        pytest.param(403, body(code="model_not_found"), Kind.MODEL, 404, "model_not_found", id="not our model"),
+        pytest.param(404, body(code="model_not_found"), Kind.MODEL, 404, "model_not_found", id="no such model"),
+        pytest.param(402, body(), Kind.QUOTA, 503, "upstream_quota_exhausted", id="no money"),
+        pytest.param(
+            402,
+            body("You requested up to 9 tokens, but can only afford 5."),
+            Kind.TRANSIENT,
+            503,
+            "upstream_quota_exhausted",
+            id="trap 21: not this much",
+        ),
+        pytest.param(409, body(), Kind.TRANSIENT, 409, None, id="conflict"),
+        pytest.param(413, body(), Kind.CALLER, 413, "request_too_large", id="too large"),
+        pytest.param(422, body(), Kind.CALLER, 400, None, id="unprocessable"),
+        pytest.param(429, body(), Kind.RATE_LIMITED, 429, "rate_limit_exceeded", id="too fast"),
+        pytest.param(
+            429, body(code="insufficient_quota"), Kind.QUOTA, 503, "upstream_quota_exhausted", id="trap 20: no money"
+        ),
+        pytest.param(
+            429, body("Request too large for gpt-4o"), Kind.RATE_LIMITED, 429, "rate_limit_exceeded", id="one too large"
+        ),
+        pytest.param(500, body("status 429"), Kind.TRANSIENT, 502, None, id="trap 43: digits say nothing"),
+        pytest.param(503, body(code="slow_down"), Kind.OVERLOADED, 503, "server_is_overloaded", id="overloaded"),
+        pytest.param(
+            500, body(type="server_is_overloaded"), Kind.OVERLOADED, 503, "server_is_overloaded", id="by its type"
+        ),
+    ],
+)
+def test_whose_fault_it_was(status, raw, kind, out, code):
+    failure = error(status, raw)
+    assert (failure.kind, failure.status, failure.code) == (kind, out, code)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message", "param"),
+    [
+        pytest.param(b'{"error":{"message":"Bad.","param":"n"}}', "Bad.", "n", id="half an error object"),
+        pytest.param(b'{"error":{"message":"Bad.","param":5}}', "Bad.", None, id="a param that is a number"),
+        pytest.param(b'{"error":{"msg":"Bad."}}', "Bad.", None, id="another word for it"),
+        pytest.param(b'{"error":"Bad."}', "Bad.", None, id="a text"),
+        pytest.param(b'{"detail":"Bad."}', "Bad.", None, id="FastAPI, a text"),
+        pytest.param(b'{"detail":[{"loc":["body"],"msg":"Bad."}]}', "Bad.", None, id="FastAPI, a list"),
+        pytest.param(b'{"detail":[]}', "The provider answered with status 400.", None, id="an empty list"),
+        pytest.param(b'{"message":"Bad."}', "Bad.", None, id="bare"),
+        pytest.param(b'[{"error":{"code":400,"message":"Bad.","status":"INVALID_ARGUMENT"}}]', "Bad.", None, id="list"),
+        pytest.param(b"[]", "The provider answered with status 400.", None, id="an empty list at the top"),
+        pytest.param(b"{}", "The provider answered with status 400.", None, id="an empty object"),
+        pytest.param(b'{"error":{}}', "The provider answered with status 400.", None, id="an empty error"),
+        pytest.param(b'{"error":17}', "The provider answered with status 400.", None, id="a number"),
+        pytest.param(b"", "The provider answered with status 400.", None, id="nothing"),
+        pytest.param(b"Bad.", "Bad.", None, id="plain text"),
+        pytest.param(b"Bad \xff.", "Bad \ufffd.", None, id="plain bytes"),
+        pytest.param(b"<!doctype html><p>Bad.", "The provider answered with status 400.", None, id="a page"),
+        pytest.param(b"[" * 100_000, "[" * 2000, None, id="nested without end"),
+    ],
+)
+def test_errors_of_all_shapes_are_read(raw, message, param):
+    failure = error(400, raw)
+    assert (failure.message, failure.param, failure.kind) == (message, param, Kind.CALLER)
+    assert failure.body is None, "only what official clients can read is relayed"
+
+
+def test_a_proper_error_is_relayed_to_the_byte():
+    raw = b' {"error": {"message": "Bad.", "type": "t", "param": "n", "code": null, "x": 1.50}}'
+    assert error(400, raw).body == raw
+    assert error(401, raw).body is None
+
+
+def test_the_wait_is_told():
+    assert error(429, body(), retry_after="7").retry_after == 7
+    assert error(429, b"slow", retry_after_ms="500").retry_after == 0.5
+
+
+@pytest.mark.parametrize("raw", [b"<html>Not here</html>", b""])
+def test_a_page_where_an_api_should_be_means_a_wrong_address(raw):
+    failure = error(404, raw)
+    assert (failure.kind, failure.status, failure.code) == (Kind.KEY, 502, "upstream_misconfigured")
+
+
+def test_a_404_in_words_is_about_the_model():
+    assert error(404, b"no such model").kind is Kind.MODEL
+
+
+@pytest.mark.parametrize(
+    ("inner", "kind"),
+    [
+        ({"message": "x", "code": "rate_limit_exceeded"}, Kind.RATE_LIMITED),
+        ({"message": "x", "code": "insufficient_quota"}, Kind.QUOTA),
+        ({"message": "x", "code": "context_length_exceeded", "type": "invalid_request_error"}, Kind.TOO_LONG),
+        ({"message": "x", "type": "invalid_request_error"}, Kind.CALLER),
+        ({"message": "x", "code": "content_filter"}, Kind.POLICY),
+        ({"message": "x", "code": "server_is_overloaded"}, Kind.OVERLOADED),
+        ({"message": "x", "type": "server_error"}, Kind.TRANSIENT),
+        ({"message": "x", "code": 429}, Kind.RATE_LIMITED),
+        ({"message": "x", "code": 502}, Kind.TRANSIENT),
+        ({"message": "x", "code": 7}, Kind.TRANSIENT),
+        ("boom", Kind.TRANSIENT),
+        ([{"msg": "boom"}], Kind.TRANSIENT),
+        (True, Kind.TRANSIENT),
+    ],
+)
+def test_an_error_in_a_stream_is_judged_as_if_it_had_come_in_time(inner, kind):
+    assert in_stream(inner, b"{}").kind is kind
+
+
+def test_an_error_in_a_stream_is_relayed_if_clients_can_read_it():
+    inner = {"message": "x", "type": None, "param": None, "code": None}
+    assert in_stream(inner, b"{...}").body == b"{...}"
+    assert in_stream({"message": "x"}, b"{...}").body is None
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(["error", "message", "msg", "type", "code", "param", "detail", "status"]), inner
+        )
+    ),
+)
+
+
+@given(
+    st.integers(100, 599),
+    st.binary() | JSON.map(msgspec.json.encode),
+    st.dictionaries(st.sampled_from(["retry-after", "date"]), st.text()),
+)
+def test_no_bytes_are_anything_but_a_failure(status, raw, headers):
+    failure = openai.error(status, headers, raw)
+    assert failure.status not in {401, 403}
+    assert failure.message
+    assert failure.body in (None, raw)

@@ -1,0 +1,108 @@
+"""The outside of the letter is all that most of the house reads."""
+
+from contextlib import suppress
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters import envelope
+from adapters.base import Failure
+
+MESSAGES = '"messages":[{"role":"user","content":"Hi"}]'
+
+
+def seal(members: str) -> envelope.Envelope:
+    return envelope.seal(f'{{"model":"m",{members}}}'.encode())
+
+
+def test_the_bytes_stay_as_they_came():
+    raw = b' {"model" : "m", "x": 1.50, "messages": []}\n'
+    sealed = envelope.seal(raw)
+    assert sealed.raw is raw
+    assert sealed.model == "m"
+    assert bytes(sealed.fields["x"]) == b"1.50"
+
+
+def test_what_is_not_said_has_a_default():
+    sealed = seal(MESSAGES)
+    assert (sealed.stream, sealed.include_usage, sealed.choices, sealed.user) == (False, False, 1, None)
+    assert sealed.metadata == {}
+
+
+def test_what_is_said_is_read():
+    sealed = seal('"stream":true,"stream_options":{"include_usage":true,"x":1},"n":3,"user":"u","metadata":{"a":"b"}')
+    assert (sealed.stream, sealed.include_usage, sealed.choices, sealed.user) == (True, True, 3, "u")
+    assert sealed.metadata == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("members", "attribute", "value"),
+    [
+        ('"user":"u","safety_identifier":"s"', "user", "s"),
+        ('"stream":null,"stream_options":null', "stream", False),
+        ('"stream":true,"stream_options":{"include_usage":null}', "include_usage", False),
+        ('"n":null', "choices", 1),
+        ('"n":0', "choices", 1),
+        ('"n":-3', "choices", 1),
+        ('"metadata":[1]', "metadata", {}),
+        ('"metadata":null', "metadata", {}),
+    ],
+)
+def test_odd_values(members, attribute, value):
+    assert getattr(seal(members), attribute) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "param", "code"),
+    [
+        pytest.param(b"", None, "invalid_json", id="nothing"),
+        pytest.param(b"{", None, "invalid_json", id="half of it"),
+        pytest.param(b'{"model":"\xff"}', None, "invalid_json", id="not UTF-8"),
+        pytest.param(b'{"model":"m","x":' + b"[" * 100_000, None, "invalid_json", id="nested too deeply"),
+        pytest.param(b"[]", None, None, id="no object"),
+        pytest.param(b"{}", "model", "missing_required_parameter", id="no model"),
+        pytest.param(b'{"model":1}', "model", None, id="the model is no text"),
+        pytest.param(b'{"model":"m","stream":"yes"}', "stream", None, id="a wrong type"),
+        pytest.param(b'{"model":"m","stream_options":{}}', "stream_options", None, id="options without a stream"),
+    ],
+)
+def test_what_is_no_request_is_refused(raw, param, code):
+    with pytest.raises(Failure) as caught:
+        envelope.seal(raw)
+    assert (caught.value.status, caught.value.param, caught.value.code) == (400, param, code)
+    assert "None" not in caught.value.message
+
+
+def test_a_name_that_is_not_utf_8_is_refused_when_it_matters():
+    sealed = envelope.seal(b'{"model":"m","\xff":1}')
+    with pytest.raises(Failure, match="not valid JSON"):
+        _ = sealed.fields
+
+
+def test_the_letter_is_opened_once():
+    sealed = seal(MESSAGES + ',"x":1')
+    assert sealed.opened is sealed.opened
+    assert sealed.chat is sealed.opened[0]
+    assert sealed.opened[1] == ["x"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(
+    st.binary()
+    | st.fixed_dictionaries(
+        {"model": st.text()},
+        optional={name: JSON for name in ("stream", "stream_options", "n", "user", "metadata", "messages", "x")},
+    ).map(msgspec.json.encode)
+)
+def test_no_bytes_are_anything_but_a_letter_or_a_failure(raw):
+    with suppress(Failure):
+        sealed = envelope.seal(raw)
+        assert set(sealed.fields) >= {"model"}
+        assert sealed.opened

@@ -1,0 +1,145 @@
+"""The plan: who is asked after whom, and what the client hears when nobody could serve."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.base import Capabilities, Failure, Kind, Target
+from proxy.attempts import attempts, nobody, verdict
+
+STOPS = {Kind.CALLER, Kind.POLICY}
+
+
+def target(name: str, context: int = 1000) -> Target:
+    return Target(
+        provider=name, vendor="openai", model="m", capabilities=Capabilities(), context=context, max_output=100
+    )
+
+
+A, B, C = target("a"), target("b"), target("c")
+SMALL, LARGE, UNKNOWN = target("small", 100), target("large", 10_000), target("unknown", 0)
+
+
+def play(candidates: list[Target], kinds: list[Kind], choosy: bool = True) -> tuple[list[str], Failure]:
+    """Who was asked, and how it ended, if they fail in this way one after the other."""
+    plan = attempts(candidates, choosy=choosy)
+    asked: list[str] = []
+    try:
+        now = next(plan)
+        while True:
+            asked.append(now.provider)
+            now = plan.send(Failure(kinds[len(asked) - 1], f"{now.provider} failed"))
+    except StopIteration as stop:
+        return asked, stop.value
+
+
+PLAYBOOK = [
+    pytest.param([A], [Kind.TRANSIENT], "a", "a", id="one who breaks is not asked again"),
+    pytest.param([A, B, C], [Kind.TRANSIENT] * 3, "abc", "a", id="all break: the first failure is told"),
+    *(
+        pytest.param([A, B], [kind, Kind.TRANSIENT], "ab", None, id=f"{kind.value}: the next is asked")
+        for kind in Kind
+        if kind not in STOPS | {Kind.UNSUPPORTED, Kind.TOO_LONG}
+    ),
+    pytest.param([A, B], [Kind.CALLER], "a", "a", id="a bad request is nobody else's business"),
+    pytest.param([A, B], [Kind.POLICY], "a", "a", id="a refusal of the content is not shopped around"),
+    pytest.param([A, B, C], [Kind.TRANSIENT, Kind.CALLER], "ab", "b", id="a bad request ends it at the second, too"),
+    pytest.param([A, B], [Kind.UNSUPPORTED], "a", "a", id="what the named one cannot honour is refused"),
+    pytest.param([A, B], [Kind.TRANSIENT, Kind.UNSUPPORTED], "ab", "a", id="no fallback loses a parameter"),
+    pytest.param([A, B, C], [Kind.TRANSIENT, Kind.UNSUPPORTED, Kind.KEY], "abc", "a",
+                 id="one that cannot honour it is passed over"),
+    pytest.param([SMALL, A, LARGE], [Kind.TOO_LONG] * 3, ["small", "a", "large"], "small", id="ever larger windows"),
+    pytest.param([A, SMALL, B, LARGE], [Kind.TOO_LONG, Kind.TOO_LONG], ["a", "large"], "a",
+                 id="too long: no window of that size or less is asked"),
+    pytest.param([A, LARGE], [Kind.TOO_LONG, Kind.TRANSIENT], ["a", "large"], "large",
+                 id="who could have taken it is only down"),
+    pytest.param([A, B], [Kind.TRANSIENT, Kind.TOO_LONG], "ab", "b", id="who broke would have found it too long"),
+    pytest.param([LARGE, A], [Kind.RATE_LIMITED, Kind.TOO_LONG], ["large", "a"], "large",
+                 id="too long for the small one, limited at the large one: ask again later"),
+    pytest.param([A, UNKNOWN], [Kind.TRANSIENT, Kind.TRANSIENT], ["a", "unknown"], "a",
+                 id="a window that nobody knows is no small one"),
+    pytest.param([UNKNOWN], [Kind.TRANSIENT], ["unknown"], "unknown", id="not even as the only candidate"),
+    pytest.param([], [], "", None, id="nobody to ask"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("candidates", "kinds", "asked", "told"), PLAYBOOK)
+def test_the_playbook(candidates, kinds, asked, told):
+    order, failure = play(candidates, kinds)
+    assert order == list(asked)
+    if told:
+        assert failure.message == f"{told} failed"
+
+
+def test_nobody_to_ask_is_said_so():
+    assert (nobody().status, nobody().code) == (503, "no_provider_available")
+    assert play([], [])[1].code == "no_provider_available"
+
+
+def test_where_nobody_was_named_a_parameter_may_be_honoured_by_the_next():
+    assert play([A, B], [Kind.UNSUPPORTED, Kind.TRANSIENT], choosy=False)[0] == ["a", "b"]
+
+
+def failures(*kinds: Kind) -> list[Failure]:
+    return [Failure(kind, f"{i} {kind.value}") for i, kind in enumerate(kinds)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        pytest.param([Kind.KEY, Kind.TRANSIENT], 1, id="who is down, before what only we can mend"),
+        pytest.param([Kind.RATE_LIMITED, Kind.OVERLOADED], 1, id="limited, but not everybody"),
+        pytest.param([Kind.RATE_LIMITED, Kind.QUOTA], 1, id="no money is worse than a limit"),
+        pytest.param([Kind.TIMEOUT, Kind.UNREACHABLE], 0, id="equals: the oldest"),
+        pytest.param([Kind.UNSUPPORTED, Kind.TRANSIENT], 1, id="who could have served, before who could not"),
+        pytest.param([Kind.MODEL, Kind.KEY], 1, id="an unknown model there, a wrong key here"),
+        pytest.param([Kind.UNSUPPORTED, Kind.RATE_LIMITED], 1, id="all who could have served are limited"),
+        pytest.param([Kind.MODEL, Kind.RATE_LIMITED], 1, id="the fallback's model is unknown, the other is limited"),
+        pytest.param([Kind.MODEL, Kind.TOO_LONG], 1, id="nobody was fit: too long first"),
+        pytest.param([Kind.MODEL, Kind.UNSUPPORTED], 0, id="nobody was fit: the named one's reason"),
+        pytest.param([Kind.UNSUPPORTED, Kind.MODEL], 0, id="nobody was fit: what the client can mend"),
+    ],
+)
+def test_the_most_telling_failure_is_told(kinds, told):
+    said = failures(*kinds)
+    assert verdict(said) is said[told]
+
+
+@pytest.mark.parametrize(
+    ("waits", "told"),
+    [([30.0, 5.0, 9.0], 1), ([None, 5.0], 1), ([None, None], 0), ([0.0, None], 0)],
+    ids=["the shortest wait", "a wait that is known", "none is known", "no wait at all"],
+)
+def test_if_all_are_limited_the_client_is_told_the_shortest_wait(waits, told):
+    said = [Failure(Kind.RATE_LIMITED, "slow down", status=429, retry_after=wait) for wait in waits]
+    assert verdict(said) is said[told]
+
+
+candidate = st.builds(target, st.uuids().map(str), st.integers(0, 5).map(lambda n: n * 100))
+
+
+@given(
+    candidates=st.lists(candidate, max_size=6),
+    kinds=st.lists(st.sampled_from(Kind), min_size=6, max_size=6),
+    choosy=st.booleans(),
+)
+def test_the_plan_ends_asks_nobody_twice_and_stops_at_a_fault_of_the_caller(candidates, kinds, choosy):
+    asked, failure = play(candidates, kinds, choosy)
+    met = kinds[: len(asked)]
+    assert asked == [c.provider for c in candidates if c.provider in asked], "in order, nobody twice"
+    assert not STOPS & set(met[:-1]), "nobody is asked after a fault of the caller"
+    if asked:
+        assert failure.kind in met
+        assert asked[0] == candidates[0].provider, "the first is always asked"
+    if met and met[-1] in STOPS:
+        assert failure.kind is met[-1]
+    if failure.kind is Kind.RATE_LIMITED:
+        unfit = {Kind.MODEL, Kind.UNSUPPORTED, Kind.TOO_LONG, *_outgrown(asked, candidates, met)}
+        assert set(met) <= unfit | {Kind.RATE_LIMITED}, "limited is said only if all who were fit are"
+
+
+def _outgrown(asked: list[str], candidates: list[Target], met: list[Kind]) -> list[Kind]:
+    """How those failed whose window had turned out too small anyway."""
+    context = {c.provider: c.context for c in candidates}
+    room = max([context[name] for name, kind in zip(asked, met, strict=True) if kind is Kind.TOO_LONG], default=-1)
+    return [kind for name, kind in zip(asked, met, strict=True) if context[name] <= room]

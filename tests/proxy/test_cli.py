@@ -1,0 +1,151 @@
+"""The command line, as a person meets it: real processes, their output and their exit codes."""
+
+import socket
+
+import pytest
+
+from tests.tollhouse import Tollhouse, environ_of, run
+
+KEY = "sk-canary-1234567890"
+
+
+def test_help_says_what_there_is_and_what_is_needed():
+    done = run("--help")
+    assert done.returncode == 0
+    for word in ("serve", "demo", "check", "OPENAI_API_KEY", "base_url"):
+        assert word in done.stdout
+
+
+def test_version():
+    done = run("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("tollhouse ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["serve", "--port", "x"], "argument --port: expected a port from 0 to 65535; got 'x'"),
+        (["serve", "--port", "65536"], "argument --port: expected a port from 0 to 65535; got '65536'"),
+        (["serve", "--port=-1"], "argument --port: expected a port from 0 to 65535; got '-1'"),
+        (["serve", "--port", "9" * 5000], "argument --port: expected a port from 0 to 65535"),
+        (["serve", "--workers", "2"], "argument --workers: this version runs one process"),
+        (["serve", "--workers", "x"], "argument --workers: this version runs one process"),
+        (["check", "--port", "1"], "unrecognized arguments: --port 1"),
+    ],
+)  # fmt: skip
+def test_what_is_not_understood_is_told_in_a_line(words, said):
+    done = run(*words)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("verb", ["serve", "check"])
+def test_without_a_key_the_three_variables_are_named_and_the_demo(verb):
+    done = run(verb)
+    assert done.returncode == 2
+    for word in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "make demo"):
+        assert word in done.stderr
+
+
+def test_check_of_a_valid_configuration_says_what_is_on_and_off():
+    done = run(
+        "check", environ={"OPENAI_API_KEY": KEY, "REDIS_URL": f"redis://:{KEY}@host", "ENABLE_LLM_FALLBACK": "no"}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("The configuration is valid.\n")
+    assert KEY not in done.stdout
+    told = dict((line[:10].strip(), line[11:]) for line in done.stdout.splitlines()[:-1])
+    assert told["vendors"] == "openai (https://api.openai.com/v1)"
+    assert told["no key for"] == "anthropic, gemini"
+    assert told["primary"] == "openai"
+    assert told["fallback"] == "off (ENABLE_LLM_FALLBACK=false)"
+    assert int(told["models"]) > 10
+    assert "REDIS_URL is set" in told["store"]
+
+
+@pytest.mark.parametrize("verb", ["serve", "check"])
+def test_a_bad_configuration_is_one_line_a_fault_before_a_port_is_opened(verb, tmp_path):
+    (tmp_path / "config.yaml").write_text("timeouts: {conect: 1}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # who tried to open this one would say that it is taken
+        port = ["--port", str(taken.getsockname()[1])] if verb == "serve" else []
+        done = run(
+            verb,
+            *port,
+            "--config",
+            str(tmp_path / "config.yaml"),
+            environ={"OPENAI_API_KEY": f"{KEY} {KEY}", "TOLLHOUSE_LOG_LEVEL": "loud", "LLM_DAILY_BUDGET": "1"},
+        )
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("tollhouse: ") for line in lines)
+    for word in ("OPENAI_API_KEY", "TOLLHOUSE_LOG_LEVEL", "LLM_DAILY_BUDGET", "`conect` - at `$.timeouts`"):
+        assert word in done.stderr
+    assert KEY not in done.stderr
+
+
+def test_beyond_loopback_it_does_not_start_without_keys():
+    done = run("serve", "--host", "0.0.0.0", "--port", "0", environ={"OPENAI_API_KEY": KEY})
+    assert done.returncode == 2
+    assert "--host 0.0.0.0: listening beyond loopback needs TOLLHOUSE_CLIENT_KEYS" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["serve", "demo"])
+def test_a_port_that_is_in_use_is_told_in_a_line(verb):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(verb, "--port", str(port), environ={"OPENAI_API_KEY": KEY})
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"tollhouse: cannot listen on 127.0.0.1 port {port}: Address already in use"
+
+
+def test_a_host_that_is_not_of_this_machine_is_told_in_a_line():
+    done = run("serve", "--host", "::1%none", "--port", "0", environ={"OPENAI_API_KEY": KEY})
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("tollhouse: cannot listen on ::1%none port 0: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_at_the_start_it_says_where_it_listens_and_what_is_on():
+    environ = {"ANTHROPIC_API_KEY": KEY, "TOLLHOUSE_CLIENT_KEYS": f"{KEY}a,{KEY}b"}
+    with Tollhouse.start(environ, "--workers", "1") as house:
+        (line,) = [line for line in house.logs if line["event"] == "listening"]
+        assert line["url"] == f"http://127.0.0.1:{house.port}/v1"
+        assert line["auth"] == "2 client keys"
+        assert line["primary"] == "anthropic"
+    assert house.stop() == 0
+    assert house.stdout == ""
+    assert KEY not in house.stderr
+
+
+def test_an_ipv6_address_is_a_url_in_brackets():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6 loopback: {error}")
+    with Tollhouse.start({"OPENAI_API_KEY": KEY}, "--host", "::1") as house:
+        assert house.url.startswith("http://[::1]:")
+
+
+# --- check --live
+
+
+def checked(vendors, key: str | None = None, **environ: str) -> tuple[int, dict[str, str], str]:
+    done = run("check", "--live", environ={**environ_of(vendors, key), **environ})
+    _, _, findings = done.stdout.partition("The configuration is valid.\n")
+    return done.returncode, dict(line.split(maxsplit=1) for line in findings.splitlines()), done.stdout + done.stderr
+
+
+def test_keys_that_are_taken_are_ok(simulator):
+    code, findings, _ = checked(simulator)
+    assert (code, findings) == (0, {"gemini": "ok", "openai": "ok", "anthropic": "ok"})
+
+
+def test_one_key_that_is_refused_is_told_without_the_key(simulator):
+    code, findings, output = checked(simulator, ANTHROPIC_API_KEY="bad-canary")
+    assert code == 1
+    assert findings == {"gemini": "ok", "openai": "ok", "anthropic": "key refused (status 401)"}
+    assert "canary" not in output

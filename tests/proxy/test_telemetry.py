@@ -1,0 +1,197 @@
+"""The log: one line a request, valid, with nothing secret in it, on a stream that may be gone.
+
+Each test runs a process of its own: how a log is set up holds for a whole process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from adapters.base import Failure, Kind, Usage
+from proxy.telemetry import Attempt, Record
+from tests.tollhouse import PATIENCE, ROOT, Tollhouse, surroundings
+
+SAY = "import structlog; log = structlog.get_logger()\n"
+
+
+def said(code: str, *, format: str = "json", level: str = "info") -> str:
+    """What a fresh process with this log writes to standard error."""
+    start = f"from proxy.telemetry import *; from proxy.telemetry import configure; configure({format!r}, {level!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start + SAY + code],
+        cwd=ROOT, env=surroundings({"COLUMNS": "200"}), capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    return done.stderr
+
+
+def lines(code: str, **options) -> list[dict]:
+    return [json.loads(line) for line in said(code, **options).splitlines()]
+
+
+FULL = """
+from adapters.base import Failure, Kind, Usage
+record = Record(
+    "req_1", 12.5, model="gpt-4o", stream=True, user="u\\n\\x1b[2J", provider="gemini", served="gemini-3.8-flash",
+    upstream_id="up_1", status=200, finish="stop", usage=Usage(in_text=3, out_text=5), warnings="dropped=seed",
+    attempts=[Attempt("openai", "gpt-4o", "transient", 1.5, "broke"), Attempt("gemini", "g", "ok", 2.0)],
+    first_part=3.25, total=9.75,
+)
+"""
+
+
+def test_a_record_with_every_field_is_one_line():
+    (line,) = lines(FULL + "log_request(record)")
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "request",
+        "level": "info",
+        "request_id": "req_1",
+        "model": "gpt-4o",
+        "stream": True,
+        "user": "u\n\x1b[2J",
+        "provider": "gemini",
+        "served": "gemini-3.8-flash",
+        "upstream_id": "up_1",
+        "status": 200,
+        "finish": "stop",
+        "usage": {"in_text": 3, "out_text": 5},
+        "warnings": "dropped=seed",
+        "attempts": [
+            {"provider": "openai", "model": "gpt-4o", "outcome": "transient", "milliseconds": 1.5, "message": "broke"},
+            {"provider": "gemini", "model": "g", "outcome": "ok", "milliseconds": 2.0, "message": None},
+        ],
+        "first_part": 3.25,
+        "total": 9.75,
+    }
+
+
+def test_what_is_not_known_is_not_said():
+    (line,) = lines("log_request(Record('req_1', 0.0))")
+    assert set(line) == {"event", "level", "timestamp", "request_id", "stream", "total"}
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [(Failure(Kind.KEY, "m", status=503, code="x"), "x"), (Failure(Kind.TIMEOUT, "m", status=504), "timeout")],
+    ids=["by its code", "by its kind where it has none"],
+)
+def test_a_failure_is_noted(failure, code):
+    record = Record("req_1", 0.0)
+    record.fail(failure)
+    assert (record.status, record.code) == (failure.status, code)
+
+
+def test_a_fresh_record_shares_no_attempts_with_another():
+    one, two = Record("a", 0.0), Record("b", 0.0, usage=Usage())
+    one.attempts.append(Attempt("p", "m", "ok", 1.0))
+    assert two.attempts == []
+
+
+@pytest.mark.parametrize(
+    ("level", "heard"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_the_level_filters(level, heard, format):
+    text = said(
+        "for word in ('debug', 'info', 'warning', 'error'): getattr(log, word)(f'<{word}>')", format=format, level=level
+    )
+    assert [word for word in ("debug", "info", "warning", "error") if f"<{word}>" in text] == heard
+
+
+def test_the_console_is_for_people():
+    text = said(FULL + "log_request(record)", format="console")
+    assert text.count("\n") == 1
+    assert "request" in text
+    assert "provider=gemini" in text
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(text)
+
+
+def test_on_the_console_words_of_clients_do_not_move_the_cursor():
+    text = said(FULL + "log_request(record)", format="console")
+    assert "\x1b" not in text
+    assert "\\x0a\\x1b[2J" in text
+
+
+WITH_A_KEY = """
+def send(key):
+    raise RuntimeError("broke")
+try:
+    send("sk-" + "canary")
+except RuntimeError:
+    log.exception("internal error")
+"""
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_traceback_does_not_show_local_variables(format):
+    text = said(WITH_A_KEY, format=format)
+    assert "RuntimeError: broke" in text
+    assert "sk-canary" not in text
+
+
+def test_what_json_cannot_hold_is_told_as_text():
+    (line,) = lines("log.info('x', at=object, odd=float('nan'), raw=b'1', path=__import__('pathlib').Path('/a'))")
+    assert line["path"] == "/a"
+    assert line["odd"] is None
+
+
+def test_what_libraries_log_comes_in_the_same_form():
+    said = lines(
+        "import asyncio, logging\n"
+        "logging.getLogger('uvicorn.error').warning('careful: %s', 1)\n"
+        "logging.getLogger('httpx').info('GET https://host/?key=sk-canary')\n"
+        "logging.getLogger('asyncio').error('lost', exc_info=ValueError('why'))\n"
+        "logging.getLogger('uvicorn.error').error('cut off', exc_info=asyncio.CancelledError())\n",
+        level="debug",
+    )
+    assert [(line["level"], line["logger"], line["event"]) for line in said] == [
+        ("warning", "uvicorn.error", "careful: 1"),
+        ("error", "asyncio", "lost"),
+    ]
+    assert "ValueError: why" in said[1]["exception"]
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_a_log_that_nobody_reads_any_more_fails_nobody(format):
+    read, write = os.pipe()
+    os.close(read)
+    code = (
+        f"from proxy.telemetry import *; configure({format!r}, 'info'); log_request(Record('req_1', 0.0)); "
+        "import os; os.write(1, b'still here'); os._exit(0)"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=surroundings({}),
+            stdout=subprocess.PIPE,
+            stderr=write,
+            timeout=30,
+        )
+    finally:
+        os.close(write)
+    assert done.stdout == b"still here"
+
+
+def test_the_line_of_a_request_holds_no_secret_and_no_prompt(tollhouse: Tollhouse, http):
+    answer = http.post(
+        "/v1/chat/completions",
+        json={"model": "gpt-4o", "messages": [{"role": "user", "content": "a private word"}], "user": "somebody"},
+        headers={"authorization": "Bearer client-canary"},
+    )
+    line = tollhouse.wait_log("request", request_id=answer.headers["x-request-id"])
+    assert (line["status"], line["provider"], line["user"]) == (200, "openai", "somebody")
+    for secret in ("canary", "private"):
+        assert secret not in tollhouse.stderr
