@@ -5,6 +5,7 @@ PYTEST_ARGS ?= -n auto
 
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # The rooms that decide and never act: each branch is tested. tests/test_house.py compares this list with its ranks.
 PURE := errors catalog prices tokens health routing attempts budget
@@ -16,10 +17,10 @@ LOCK = $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test lint lock clean
+.PHONY: help serve demo test test-clients lint lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' Makefile
 
 serve: $(VENV)/serve.stamp  ## run the proxy; ARGS='--port 8080' are handed on
 	@exec $(BIN)/tollhouse serve $(ARGS)
@@ -34,6 +35,9 @@ test: $(VENV)/dev.stamp  ## all tests, then the coverage gates: 100 % where we d
 	$(BIN)/coverage report --include='$(PURE_FILES)' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
 
+test-clients: $(VENV)/serve.stamp $(CLIENTS)/stamp tests/clients/node/node_modules/stamp  ## LangChain and others, against the demo; needs Node 20
+	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini $(PYTEST_ARGS) tests/clients
+
 lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -43,9 +47,10 @@ lock: $(VENV)/dev.stamp  ## pin anew; LOCK_ARGS=--upgrade takes the newest, LOCK
 	$(LOCK) pyproject.toml requirements/build.in requirements/dev.in -c requirements/platforms.in -o requirements/dev.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/serve.txt
 	$(LOCK) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+	$(LOCK) requirements/clients.in -o requirements/clients.txt
 
 clean:  ## remove what was built, not what was earned: .tollhouse stays
-	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) tests/clients/node/node_modules build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find adapters proxy tests -name __pycache__ -prune -exec rm -rf {} +
 
 # dev.txt is a superset of serve.txt with the same versions, so serving and testing share one environment.
@@ -58,4 +63,14 @@ $(VENV)/serve.stamp: pyproject.toml requirements/build.txt requirements/serve.tx
 
 $(VENV)/dev.stamp: $(VENV)/serve.stamp requirements/dev.txt
 	$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Heavy, and of other versions than ours (requirements/clients.in says why): what they test runs from $(VENV).
+$(CLIENTS)/stamp: requirements/clients.txt
+	$(PYTHON) -m venv --clear $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	@touch $@
+
+tests/clients/node/node_modules/stamp: tests/clients/node/package.json tests/clients/node/package-lock.json
+	npm --prefix $(dir $<) ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@

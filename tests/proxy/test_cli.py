@@ -63,7 +63,7 @@ def test_check_of_a_valid_configuration_says_what_is_on_and_off():
     assert told["primary"] == "openai"
     assert told["fallback"] == "off (ENABLE_LLM_FALLBACK=false)"
     assert int(told["models"]) > 10
-    assert "REDIS_URL is set" in told["store"]
+    assert told["store"] == "Redis (REDIS_URL)"
 
 
 @pytest.mark.parametrize("verb", ["serve", "check"])
