@@ -13,12 +13,13 @@ import msgspec
 from adapters import wire
 from adapters.base import Warnings, invalid, unsupported
 
+Lifetime = Literal["5m", "1h", "12h"]  # of a prefix in the vendor's cache
 PLACEHOLDER = "."  # vendors refuse empty turns, and text of nothing but white space
 
 
 class Text(msgspec.Struct, frozen=True):
     text: str
-    cache: Literal["5m", "1h"] | None = None
+    cache: Lifetime | None = None
     signature: str | None = None  # Gemini's thought signature of this text
 
 
@@ -26,7 +27,7 @@ class Image(msgspec.Struct, frozen=True):
     url: str
     param: str
     detail: str | None = None
-    cache: Literal["5m", "1h"] | None = None
+    cache: Lifetime | None = None
 
 
 class Audio(msgspec.Struct, frozen=True):
@@ -39,7 +40,7 @@ class File(msgspec.Struct, frozen=True):
     data: str  # a data URL, or bare base64
     filename: str | None
     param: str
-    cache: Literal["5m", "1h"] | None = None
+    cache: Lifetime | None = None
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -210,9 +211,7 @@ def _part(part: wire.Part, where: str) -> Block | None:
             return Audio(audio.data, audio.format, where)
         case wire.FilePart(file=file):
             if file.file_id is not None:
-                raise unsupported(
-                    f"{where}.file.file_id", "the file is stored at OpenAI; send its bytes as 'file_data'"
-                )
+                raise unsupported(f"{where}.file.file_id", "it is stored at OpenAI; send the bytes as 'file_data'")
             if file.file_data is None:
                 raise invalid("Missing required parameter: 'file_data'.", f"{where}.file.file_data")
             return File(file.file_data, file.filename, where, _mark(part))
@@ -220,9 +219,11 @@ def _part(part: wire.Part, where: str) -> Block | None:
             assert_never(part)
 
 
-def _mark(part: wire.TextPart | wire.ImagePart | wire.FilePart) -> Literal["5m", "1h"] | None:
+def _mark(part: wire.TextPart | wire.ImagePart | wire.FilePart) -> Lifetime | None:
+    if part.cache_control is not None:
+        return "1h" if part.cache_control.ttl == "1h" else "5m"
     mark = part.prompt_cache_breakpoint
-    return None if mark is None else "1h" if mark.ttl else "5m"
+    return None if mark is None else "5m" if mark.ttl is None else "12h" if mark.ttl == "12h" else "1h"
 
 
 def _call(call: wire.FunctionToolCall | wire.CustomToolCall) -> Call:

@@ -116,16 +116,17 @@ def _allowed(tools: list[dict[str, Any]]) -> Iterator[str]:
 class Names:
     """The names of tools on a vendor's wire, one to one with the client's own; most are the same."""
 
-    def __init__(self, valid: Callable[[str], object], longest: int) -> None:
+    def __init__(self, valid: Callable[[str], object], longest: int, reserved: Iterable[str] = ()) -> None:
         self._valid = valid
         self._longest = longest
+        self._reserved = frozenset(reserved)  # names of the vendor's own tools, and of ours
         self._wire: dict[str, str] = {}
         self.clients: dict[str, str] = {}  # wire -> client's, where they differ
 
     def claim(self, names: Iterable[str]) -> None:
         """Let these be themselves where they can: a name that is valid as it is must not lose it to a renamed one."""
         for name in names:
-            if self._valid(name):
+            if self._valid(name) and name not in self._reserved:
                 self._wire.setdefault(name, name)
 
     def wire(self, name: str) -> str:
@@ -135,7 +136,7 @@ class Names:
         renamed = re.sub(r"[^a-zA-Z0-9_-]", "_", name)[: self._longest]
         if not self._valid(renamed):
             renamed = f"_{renamed}"[: self._longest]
-        taken = set(self._wire.values())
+        taken = self._reserved.union(self._wire.values())
         candidate, k = renamed, 1
         while candidate in taken:
             k += 1

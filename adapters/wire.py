@@ -19,9 +19,17 @@ class CacheBreakpoint(_Strict):
     ttl: str | None = None
 
 
+class CacheControl(_Strict):
+    """Anthropic's own word for a cache mark; many clients send it to whoever speaks OpenAI's format."""
+
+    type: str = "ephemeral"
+    ttl: str | None = None
+
+
 class TextPart(_Strict, tag_field="type", tag="text"):
     text: str
     prompt_cache_breakpoint: CacheBreakpoint | None = None
+    cache_control: CacheControl | None = None
 
 
 class RefusalPart(_Strict, tag_field="type", tag="refusal"):
@@ -36,6 +44,7 @@ class ImageUrl(_Strict):
 class ImagePart(_Strict, tag_field="type", tag="image_url"):
     image_url: ImageUrl
     prompt_cache_breakpoint: CacheBreakpoint | None = None
+    cache_control: CacheControl | None = None
 
 
 class InputAudio(_Strict):
@@ -46,6 +55,7 @@ class InputAudio(_Strict):
 class AudioPart(_Strict, tag_field="type", tag="input_audio"):
     input_audio: InputAudio
     prompt_cache_breakpoint: CacheBreakpoint | None = None
+    cache_control: CacheControl | None = None
 
 
 class FileRef(_Strict):
@@ -57,6 +67,7 @@ class FileRef(_Strict):
 class FilePart(_Strict, tag_field="type", tag="file"):
     file: FileRef
     prompt_cache_breakpoint: CacheBreakpoint | None = None
+    cache_control: CacheControl | None = None
 
 
 Part = TextPart | RefusalPart | ImagePart | AudioPart | FilePart

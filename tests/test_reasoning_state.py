@@ -43,7 +43,8 @@ def loop(replicas: list[Tollhouse], asked: dict[str, Any], stream: bool) -> Iter
                 messages=messages, tools=TOOLS, stream=stream, **asked
             )
             yield said.headers.get("x-tollhouse-warnings", "")
-            message = _accumulated(said.parse()) if stream else said.parse().choices[0].message
+            answer: Any = said.parse()
+            message = _accumulated(answer) if stream else answer.choices[0].message
         if not message.tool_calls:
             assert step == STEPS
             return

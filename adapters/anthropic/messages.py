@@ -37,7 +37,7 @@ def text(block: Text) -> dict[str, Any]:
 def _mark(cache: str | None) -> dict[str, Any]:
     if cache is None:
         return {}
-    return {"cache_control": {"type": "ephemeral", "ttl": "1h"} if cache == "1h" else {"type": "ephemeral"}}
+    return {"cache_control": {"type": "ephemeral", "ttl": "1h"} if cache in ("1h", "12h") else {"type": "ephemeral"}}
 
 
 class Speller:
@@ -86,6 +86,8 @@ class Speller:
     def _blocks(self, blocks: list[Block]) -> list[dict[str, Any]]:
         said = [spelled for block in blocks if (spelled := self._block(block)) is not None]
         self._marks += [block for block in said if "cache_control" in block]
+        if any(getattr(block, "cache", None) == "12h" for block in blocks):
+            self._warnings.add("clamped", "prompt_cache_breakpoint.ttl")  # an hour is the longest that can be had
         return said
 
     def _block(self, block: Block) -> dict[str, Any] | None:

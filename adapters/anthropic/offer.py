@@ -12,12 +12,14 @@ from adapters.conversation import Conversation
 from adapters.tools import Choice, Names, Tool, Toolbox
 
 _VALID_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}").fullmatch
+WEB_SEARCH = "web_search"
 _SEARCHES = {"low": 1, "medium": 5, "high": 10}
 
 
-def names(box: Toolbox) -> Names:
+def names(box: Toolbox, *, json_tool: str | None, search: bool) -> Names:
     """The names on the wire. The client's tools claim theirs before the history is spelled with them."""
-    said = Names(_VALID_NAME, 128)
+    reserved = [*([json_tool] if json_tool else []), *([WEB_SEARCH] if search else [])]
+    said = Names(_VALID_NAME, 128, reserved)
     said.claim(tool.name for tool in box.tools)
     return said
 
@@ -50,14 +52,14 @@ class Offer:
             return {}
         # `functions` know one call at a time: a second one would be lost.
         single = bool(box.tools) and (chat.parallel_tool_calls is False or box.legacy)
-        return {"tools": specs} | self._choice(choice, single)
+        return {"tools": specs} | self._choice(choice, single=single, ours=json_tool is not None)
 
-    def _choice(self, choice: Choice | None, single: bool) -> dict[str, Any]:
+    def _choice(self, choice: Choice | None, *, single: bool, ours: bool) -> dict[str, Any]:
         if choice is None and not single:
             return {}
         said: dict[str, Any] = {"type": "auto" if choice is None else choice.mode}
         if choice is not None and choice.mode == "tool" and choice.name is not None:
-            said["name"] = self._names.wire(choice.name)
+            said["name"] = choice.name if ours else self._names.wire(choice.name)
         if single and said["type"] != "none":
             said["disable_parallel_tool_use"] = True
         return {"tool_choice": said}
@@ -90,7 +92,7 @@ def _called(talk: Conversation) -> list[str]:
 def _web_search(options: wire.WebSearchOptions) -> dict[str, Any]:
     tool: dict[str, Any] = {
         "type": "web_search_20250305",
-        "name": "web_search",
+        "name": WEB_SEARCH,
         "max_uses": _SEARCHES[options.search_context_size or "medium"],
     }
     if options.user_location is not None:

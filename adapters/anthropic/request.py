@@ -45,8 +45,9 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     talk = conversation.read(chat, warnings)
     thinking.restore(talk, supplies.states)
     box = tools.read(chat)
-    names = offer.names(box)
     form = output.form(chat, able, warnings)
+    own = output.JSON_TOOL if form.tool is not None else None
+    names = offer.names(box, json_tool=own, search=chat.web_search_options is not None)
     cap = _max_tokens(chat, talk, target, len(envelope.raw), warnings)
     thought = thinking.decide(chat.reasoning_effort, form.choice or box.choice, talk, able, cap, warnings)
     speller = messages.Speller(names, supplies, warnings, thinking=thought.replays)
@@ -69,7 +70,7 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         names=names.clients,
         custom=frozenset(tool.name for tool in box.tools if tool.custom),
         legacy_functions=box.legacy,
-        json_tool=output.JSON_TOOL if form.tool is not None else None,
+        json_tool=own,
         json_fence=form.order is not None,
         keeps_states=thought.replays and thinking.wants_it_back(chat.reasoning_effort, able),
         model=target.model,

@@ -199,7 +199,7 @@ def test_what_does_not_fit_together_is_refused(messages, param, words):
         ),
         (
             {"type": "image_url", "image_url": {"url": "u"}, "prompt_cache_breakpoint": {"ttl": "12h"}},
-            Image("u", "messages[0].content[0].image_url.url", None, "1h"),
+            Image("u", "messages[0].content[0].image_url.url", None, "12h"),
         ),
         (
             {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
@@ -210,8 +210,10 @@ def test_what_does_not_fit_together_is_refused(messages, param, words):
             File("AA==", "a.pdf", "messages[0].content[0]"),
         ),
         ({"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}, Text("a", "5m")),
+        ({"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": "1h"}}, Text("a", "1h")),
+        ({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}, Text("a", "5m")),
     ],
-    ids=["image", "marked image", "audio", "file", "marked text"],
+    ids=["image", "marked image", "audio", "file", "marked text", "an hour in Anthropic's word", "Anthropic's word"],
 )
 def test_parts_become_blocks(part, block):
     assert read(user([part])).turns[0].blocks == [block]

@@ -72,10 +72,9 @@ def test_a_model_is_read_out_of_json_that_no_schema_holds(stage: Stage, vendor: 
 
 
 # The real OpenAI takes the `name` that instructor puts into a tool's message; the simulated one refuses it.
-_NAMED = pytest.param(VENDORS[0], marks=pytest.mark.xfail(reason="the simulated OpenAI refuses a tool message's name"))
 
 
-@pytest.mark.parametrize("vendor", [_NAMED, *VENDORS[1:]], indirect=True, ids=lambda vendor: vendor.name)
+@pytest.mark.parametrize("vendor", VENDORS, indirect=True, ids=lambda vendor: vendor.name)
 def test_a_call_that_does_not_validate_is_answered_and_made_again(stage: Stage, vendor: Vendor) -> None:
     """instructor's tool loop: the fault goes back as the tool's result, and the model calls once more."""
     attempts = ('{"city":"Ur","people":9}', '{"city":"Ur","people":99}', '{"city":"Ur","people":65000}')

@@ -148,10 +148,6 @@ class TestOpenAI(Suite):
     def supports_image_urls(self) -> bool:
         return True
 
-    @pytest.mark.xfail(reason="cache_control, Anthropic's word, goes to OpenAI as it is, which does not know it")
-    def test_anthropic_inputs(self, model: ChatOpenAI) -> None:
-        super().test_anthropic_inputs(model)
-
 
 class TestAnthropic(Suite):
     """Without supports_audio_inputs: Claude does not hear."""

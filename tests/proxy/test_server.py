@@ -85,7 +85,7 @@ def test_a_second_signal_cuts_off_what_is_still_there(simulator, threads):
         assert house.wait_log("cutting off")["requests"] == 1
         assert house.wait() == 0
         assert failed(cut)
-        assert house.wait_log("request")["status"] == 499
+        assert house.wait_log("request")["code"] == "server_shutting_down"
 
 
 def test_when_the_grace_is_over_what_is_left_is_cut_off(simulator, threads):
@@ -96,7 +96,7 @@ def test_when_the_grace_is_over_what_is_left_is_cut_off(simulator, threads):
         house.signal(signal.SIGTERM)
         assert house.wait() == 0
         assert failed(cut)
-        assert house.wait_log("request")["status"] == 499
+        assert house.wait_log("request")["code"] == "server_shutting_down"
         assert "Traceback" not in house.stderr
 
 

@@ -84,7 +84,7 @@ def test_what_nobody_fetches_is_refused(url):
     ("ttls", "expected", "said"),
     [
         ([None], ["5m"], ""),
-        (["30m", "12h", None], ["1h", "1h", "5m"], ""),
+        (["30m", "12h", None], ["1h", "1h", "5m"], "clamped=prompt_cache_breakpoint.ttl"),
         ([None, "30m", "30m"], ["5m", "5m", "5m"], "rounded=prompt_cache_breakpoint"),
         ([None] * 6, [0, 0, "5m", "5m", "5m", "5m"], ""),
         ([None, "30m", "30m", "30m", "30m"], [0, "1h", "1h", "1h", "1h"], ""),
