@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from litestar import Litestar
 from litestar.datastructures import State
 
+from adapters.base import Target
 from proxy import __version__
 from proxy.api import HANDLERS, refuse
 from proxy.auth import Keyring
@@ -15,6 +16,7 @@ from proxy.catalog import Listed, ProviderRow
 from proxy.gate import Gate
 from proxy.images import Images
 from proxy.memory import Memory
+from proxy.prices import Price
 from proxy.routing import STRATEGIES
 from proxy.settings import Settings
 from proxy.store import open_store
@@ -34,6 +36,12 @@ def build(
     redis_url = settings.redis_url.reveal() if settings.redis_url else None
     memory = Memory(open_store(redis_url, settings.data_dir))
     rows = tuple(ProviderRow(name=provider.name, vendor=provider.vendor) for provider in settings.providers)
+    by_name = {row.name: row for row in rows}
+
+    def price(target: Target, when: int) -> Price | None:
+        model = settings.catalog.offer(by_name[target.provider], target.model)
+        return model.price_at(when) if model else None
+
     gate = Gate(
         catalog=settings.catalog,
         providers=rows,
@@ -45,6 +53,7 @@ def build(
         memory=memory,
         sinks=sinks,
         largest_body=settings.limits.body,
+        price=price,
         clock=clock,
         wall=wall,
     )

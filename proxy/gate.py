@@ -19,9 +19,11 @@ from adapters.envelope import Envelope, seal
 from adapters.sse import encode as event
 from proxy.attempts import attempts
 from proxy.catalog import Catalog, ProviderRow, Route
+from proxy.cost import cost, dollars
 from proxy.downstream import Downstream, Headers
 from proxy.images import Images
 from proxy.memory import Memory
+from proxy.prices import Price
 from proxy.routing import Order
 from proxy.telemetry import Attempt, Record, Sink
 from proxy.upstream import Reply, Upstream
@@ -58,6 +60,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory
     sinks: Sequence[Sink]
     largest_body: int
+    price: Callable[[Target, int], Price | None]  # at a time, in seconds since the epoch; None: unknown, not free
     clock: Callable[[], float]  # seconds, monotonic
     wall: Callable[[], float]  # seconds since the epoch
 
@@ -138,10 +141,12 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     async def _answer(self, answer: Answer, target: Target, head: Headers, exchange: Exchange) -> None:
         record = exchange.record
         record.first_part = self._since(record.started)
-        record.status, record.finish, record.usage = 200, answer.finish, answer.usage
+        record.status, record.finish = 200, answer.finish
+        self._account(answer, target, exchange)
         if answer.states:
             await self.memory.remember(target.vendor, answer.states)
-        await exchange.down.answer(200, [*JSON, *head], answer.body)
+        spent = [] if record.cost_nano is None else [(b"x-tollhouse-cost-usd", dollars(record.cost_nano).encode())]
+        await exchange.down.answer(200, [*JSON, *head, *spent], answer.body)
 
     async def _relay(self, reply: Reply, stream: Stream, target: Target, head: Headers, exchange: Exchange) -> None:
         """Pass a stream on, part by part. Before the first part a failure is raised and nobody is the wiser."""
@@ -160,7 +165,16 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
                 await down.write(b"", more=False)
             await reply.drain()
         finally:
-            record.usage, record.finish = stream.usage, stream.finish
+            record.finish = stream.finish
+            self._account(stream, target, exchange)
+
+    def _account(self, answered: Answer | Stream, target: Target, exchange: Exchange) -> None:
+        """What it cost, as far as the vendor has said: by the price of the second in which the request began."""
+        record = exchange.record
+        record.usage = answered.usage
+        price = self.price(target, exchange.stamp.created)
+        if price is not None and answered.usage is not None:
+            record.cost_nano = cost(answered.usage, price, answered.service_tier)
 
     def _since(self, then: float) -> float:
         return round((self.clock() - then) * 1000, 3)

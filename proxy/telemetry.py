@@ -38,6 +38,7 @@ class Record(msgspec.Struct):
     code: str | None = None
     finish: str | None = None
     usage: Usage | None = None
+    cost_nano: int | None = None  # nano-dollars; None: the price, or the usage, is not known
     attempts: list[Attempt] = []
     warnings: str = ""
     first_part: float | None = None

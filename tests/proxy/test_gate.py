@@ -1,6 +1,7 @@
 """The way of a request through real processes: who is asked, in which order, and what the client sees when it fails."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -230,3 +231,28 @@ def test_images_by_https_url_reach_each_vendor_in_the_form_it_takes(
     ]
     client.chat.completions.create(model=MODELS[vendor], messages=[{"role": "user", "content": parts}])
     assert "image/png" in json.dumps(simulator.requests(vendor)[0]["body"])
+
+
+@pytest.mark.parametrize(
+    ("model", "per_token"),
+    [
+        ("gpt-6.1-sol", (2_000, 10_000)),
+        ("claude-sonnet-5-5", (2_000, 10_000)),
+        ("gemini-3.5-flash-lite", (300, 2_500)),
+    ],
+)
+def test_the_cost_is_told_exactly(
+    simulator: Simulator, tollhouse: Tollhouse, client: openai.OpenAI, model: str, per_token: tuple[int, int]
+) -> None:
+    said = client.chat.completions.with_raw_response.create(model=model, messages=ASK, user=f"payer of {model}")
+    usage = said.parse().usage
+    assert usage is not None
+    nano = usage.prompt_tokens * per_token[0] + usage.completion_tokens * per_token[1]
+    assert Decimal(said.headers["x-tollhouse-cost-usd"]) * 10**9 == nano
+    assert tollhouse.wait_log("request", user=f"payer of {model}")["cost_nano"] == nano
+
+
+def test_a_price_that_nobody_knows_is_not_told_as_free(http: httpx.Client) -> None:
+    answer = http.post("/v1/chat/completions", json={"model": "gpt-9-unheard-of", "messages": ASK})
+    assert answer.status_code == 200
+    assert "x-tollhouse-cost-usd" not in answer.headers
