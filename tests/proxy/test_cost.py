@@ -30,7 +30,7 @@ def price(**rates: str) -> Price:
         (Usage(in_text=1), {"input": "0.0375"}, 38),
         (Usage(in_text=2), {"input": "0.0375"}, 75),
         (Usage(in_text=1, out_text=1), {"input": "0.0001", "output": "0.0001"}, 1),
-        (Usage(in_text=10, cache_read=1000, cache_write_5m=100), {"cache_read": "0.1", "cache_write_5m": "1.25"}, 235_000),
+        (Usage(in_text=10, cache_read=999, cache_write_5m=8), {"cache_read": "0.1", "cache_write_5m": "1.25"}, 119_900),
         (Usage(cache_read=1), {}, 1_000),
         (Usage(cache_read_audio=1), {}, 1_000),
         (Usage(cache_read_audio=1), {"input_audio": "3"}, 3_000),
