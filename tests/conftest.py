@@ -10,7 +10,7 @@ from proxy.simulator.client import Simulator
 from tests.tollhouse import Tollhouse
 
 # Short enough for a test to wait for a vendor that hangs, long enough for a busy machine.
-TIMEOUTS = "timeouts: {connect: 1, first_byte: 1, first_byte_plain: 1, idle: 1, total: 30}\n"
+TIMEOUTS = "timeouts: {connect: 2, first_byte: 2, first_byte_plain: 2, idle: 2, total: 30}\n"
 LIMITS = "limits: {body: 1048576, images_from_private_networks: true}\n"
 
 
