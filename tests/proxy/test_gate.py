@@ -67,9 +67,7 @@ def test_a_vendor_that_breaks_off_after_the_first_part_is_an_error_never_a_clean
     simulator: Simulator, http: httpx.Client, client: openai.OpenAI, vendor: str, fault: str
 ) -> None:
     simulator.fault(vendor, fault, after_events=6)
-    model = (
-        f"{vendor}/{MODELS[vendor]}"  # pinned: on a busy machine the first part may be late, and another would serve
-    )
+    model = f"{vendor}/{MODELS[vendor]}"  # pinned: else, on a busy machine, another may serve
     body = {"model": model, "messages": ASK, "stream": True}
     raw = http.post("/v1/chat/completions", json=body)
     assert raw.status_code == 200
