@@ -116,8 +116,12 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     system: bool = True  # system instructions at all (Gemma has none)
     call_ids: bool = False  # Gemini >= 3: function calls carry ids and thought signatures
     max_tokens_field: Literal["max_tokens", "max_completion_tokens", "either"] = "either"  # OpenAI's format only
-    stream_options: bool = True  # an OpenAI-compatible vendor takes stream_options.include_usage
-    reasoning_content: bool = False  # the vendor wants reasoning_content back on assistant messages
+    # Of those who speak OpenAI's format only:
+    stream_options: bool = True  # stream_options.include_usage is taken
+    reasoning_content: bool = False  # reasoning_content is wanted back on assistant messages
+    reasoning_details: bool = False  # reasoning_details are wanted back on assistant messages
+    developer: bool = True  # the role `developer` is known; else it is sent as `system`
+    refused: tuple[str, ...] = ()  # members of a request that are answered with a 400, "messages[].name" among them
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +174,7 @@ class Reading(msgspec.Struct, kw_only=True):
     keeps_states: bool = False  # the vendor will want its reasoning back, and the client may not bring it
     json_fence: bool = False  # JSON mode is emulated: strip one fence around the whole answer
     model: str = ""  # what to call the model if the vendor does not say
+    exact: bool = True  # the vendor is OpenAI itself: its words are passed on to the byte
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

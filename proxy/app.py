@@ -35,7 +35,10 @@ def build(
     upstream = Upstream(settings.providers, settings.timeouts, agent=f"tollhouse/{__version__}")
     redis_url = settings.redis_url.reveal() if settings.redis_url else None
     memory = Memory(open_store(redis_url, settings.data_dir))
-    rows = tuple(ProviderRow(name=provider.name, vendor=provider.vendor) for provider in settings.providers)
+    rows = tuple(
+        ProviderRow(name=row.name, vendor=row.vendor, capabilities=row.capabilities, models=row.models)
+        for row in settings.providers
+    )
     by_name = {row.name: row for row in rows}
 
     def price(target: Target, when: int) -> Price | None:

@@ -140,12 +140,14 @@ def _check(arguments: argparse.Namespace) -> int:
 def state(settings: Settings) -> dict[str, str]:
     """What is on and what is off, and why: for the log at start-up, and for `check`."""
     named = {provider.name for provider in settings.providers}
-    off = [vendor for vendor in ("openai", "anthropic", "gemini") if vendor not in named]
-    offered = sum(model.provider in named and model.kind == "chat" for model in settings.catalog.models)
+    off = [name if f"{name.upper()}_API_KEY" == key else f"{name} ({key})" for name, key in settings.off.items()]
+    models = [model for model in settings.catalog.models if model.provider in named]
+    offered = {(model.provider, model.model) for model in models if model.kind == "chat"}
+    offered |= {(row.name, model.model) for row in settings.providers for model in row.models if model.kind == "chat"}
     return {
         "vendors": ", ".join(f"{p.name} ({p.base_url})" for p in settings.providers) or "none",
         "no key for": ", ".join(off) or "none",
-        "models": str(offered),
+        "models": str(len(offered)),
         "primary": settings.primary or "none",
         "strategy": settings.strategy,
         "fallback": "on" if settings.fallback else "off (ENABLE_LLM_FALLBACK=false)",

@@ -7,7 +7,8 @@ import httpx
 
 from adapters import ADAPTERS
 from adapters.base import Kind, Vendor
-from proxy.settings import Provider
+from proxy.providers import Provider
+from proxy.upstream import credentials
 
 _LISTS: Mapping[Vendor, str] = {"openai": "/models", "anthropic": "/v1/models", "gemini": "/v1beta/models"}
 
@@ -27,9 +28,7 @@ async def _ask(client: httpx.AsyncClient, provider: Provider, seconds: float) ->
     adapter = ADAPTERS[provider.vendor, "chat"]
     try:
         async with asyncio.timeout(seconds):
-            answer = await client.get(
-                provider.base_url + _LISTS[provider.vendor], headers=adapter.headers(provider.key.reveal())
-            )
+            answer = await client.get(provider.base_url + _LISTS[provider.vendor], headers=dict(credentials(provider)))
     except (TimeoutError, httpx.TimeoutException):
         return f"unreachable (no answer from {provider.base_url} in {seconds:g} seconds)"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: IDNA knows no such name
@@ -40,5 +39,5 @@ async def _ask(client: httpx.AsyncClient, provider: Provider, seconds: float) ->
     failure = adapter.error(answer.status_code, headers, answer.content)
     # A page, a redirect and the like are no vendor's words on a key, whatever the client deserves to hear of them.
     if failure.kind is Kind.KEY and answer.status_code in (400, 401, 403):
-        return f"key refused (status {answer.status_code})"
+        return f"{'key refused' if provider.key else 'a key is wanted'} (status {answer.status_code})"
     return f"unreachable ({provider.base_url} answers with status {answer.status_code})"

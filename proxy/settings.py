@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from adapters.base import Vendor
 from proxy import catalog as catalogs
+from proxy import providers
 from proxy.catalog import Catalog
-from proxy.environment import Environment, Secret, flag, reason, wrong_with
+from proxy.environment import Environment, Secret, flag, reason
 from proxy.prices import PriceTableError
+from proxy.providers import Provider
 
 Strategy = Literal["fallback"]
 STRATEGIES: tuple[Strategy, ...] = ("fallback",)
@@ -24,17 +25,6 @@ NOT_YET = {
     "LLM_MONTHLY_BUDGET": "this version does not enforce budgets yet; it will not start as if it did. Unset it",
 }
 _LONGEST = 1e6  # seconds; clocks and timers overflow somewhere above it
-VENDORS: tuple[Vendor, ...] = ("gemini", "openai", "anthropic")  # the order in which a primary is looked for
-_KEYS: Mapping[Vendor, tuple[str, ...]] = {
-    "openai": ("OPENAI_API_KEY",),
-    "anthropic": ("ANTHROPIC_API_KEY",),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-}
-_URLS: Mapping[Vendor, tuple[tuple[str, ...], str]] = {
-    "openai": (("OPENAI_BASE_URL",), "https://api.openai.com/v1"),
-    "anthropic": (("ANTHROPIC_BASE_URL",), "https://api.anthropic.com"),
-    "gemini": (("GEMINI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"), "https://generativelanguage.googleapis.com"),
-}
 
 
 class SettingsError(ValueError):
@@ -84,15 +74,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
-
-
-class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """One account at one vendor."""
-
-    name: str
-    vendor: Vendor
-    base_url: str
-    key: Secret
+    providers: Any = None  # read by `proxy.providers`
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     providers: tuple[Provider, ...]
+    off: Mapping[str, str]  # providers without a key, and the variable that would bring each into being
     primary: str | None
     fallback: bool
     strategy: Strategy
@@ -126,8 +109,9 @@ def load(
 ) -> Settings:
     """Read everything. `terminal` says whether a person watches the log. Raises `SettingsError` with all faults."""
     env = Environment(environ)
-    file = _file(env, config or env.text("TOLLHOUSE_CONFIG"))
-    providers = _providers(env)
+    path = config or env.text("TOLLHOUSE_CONFIG")
+    file = _file(env, path)
+    found = providers.read(env, file.providers, f"{path}: providers")
     for name, why in NOT_YET.items():
         if env.text(name):
             env.faults.append(f"{name}: {why}")
@@ -137,8 +121,9 @@ def load(
     settings = Settings(
         host=host,
         port=port,
-        providers=providers,
-        primary=_primary(env, providers),
+        providers=found.on,
+        off=found.off,
+        primary=providers.primary(env, found),
         fallback=env.read("ENABLE_LLM_FALLBACK", flag, True, "true or false"),
         strategy=env.read("LLM_ROUTING_STRATEGY", _strategy, "fallback", f"one of {', '.join(STRATEGIES)}"),
         catalog=_catalog(env),
@@ -157,39 +142,12 @@ def load(
     return settings
 
 
-def _providers(env: Environment) -> tuple[Provider, ...]:
-    found = []
-    for vendor in VENDORS:
-        names, default = _URLS[vendor]
-        key = env.secret(*_KEYS[vendor])
-        url = (env.text(*names) or default).rstrip("/")
-        if not key:
-            continue
-        if wrong := wrong_with(url):
-            env.faults.append(f"{env.named(*names)}: expected an http or https URL such as {default}; {wrong}")
-        found.append(Provider(name=vendor, vendor=vendor, base_url=url, key=key))
-    return tuple(found)
-
-
-def _primary(env: Environment, providers: tuple[Provider, ...]) -> Vendor | None:
-    """The one that was named, else Gemini, else the first that has a key."""
-    first = providers[0].vendor if providers else None
-    wanted: Vendor | None = env.read("PRIMARY_LLM_PROVIDER", _vendor, first, "one of openai, anthropic, gemini")
-    if wanted and providers and wanted not in {provider.vendor for provider in providers}:
-        env.faults.append(f"PRIMARY_LLM_PROVIDER: {wanted} has no key; set {_KEYS[wanted][0]} or name another")
-    return wanted
-
-
 def _redis(env: Environment) -> Secret | None:
     """Where the shared state is. The URL holds a password more often than not, so that no fault shows it."""
     url = env.secret("REDIS_URL")
     if url and not url.reveal().startswith(("redis://", "rediss://", "redis+", "rediss+", "unix://")):
         env.faults.append("REDIS_URL: expected a URL such as redis://HOST:6379/0; what is set (not shown) is none")
     return url
-
-
-def _vendor(text: str) -> Vendor:
-    return VENDORS[VENDORS.index(text.lower())]
 
 
 def _strategy(text: str) -> Strategy:
@@ -236,12 +194,17 @@ def _file(env: Environment, path: str | None) -> File:
         return File()
     try:
         raw: Any = msgspec.yaml.decode(Path(path).read_bytes())
-        return File() if raw is None else msgspec.convert(raw, File)
     except OSError as error:
         env.faults.append(f"{path}: {reason(error)}")
+        return File()
     except ValueError as error:  # msgspec's errors, PyYAML's, and those of the dates it makes
         env.faults.append(f"{path}: {' '.join(str(error).split())}")
-    return File()
+        return File()
+    try:
+        return File() if raw is None else msgspec.convert(raw, File)
+    except msgspec.ValidationError as error:
+        env.faults.append(f"{path}: {error}")
+        return File(providers=raw.get("providers") if isinstance(raw, dict) else None)
 
 
 def _catalog(env: Environment) -> Catalog:

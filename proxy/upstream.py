@@ -15,13 +15,23 @@ from yarl import URL
 
 from adapters import ADAPTERS
 from adapters.base import Call, Failure, Kind
-from proxy.settings import Provider, Timeouts
+from proxy.providers import Provider
+from proxy.settings import Timeouts
 
 # An answer that comes whole is held in memory; no vendor's is larger than a few inline images.
 LARGEST_ANSWER = 128 * 1024 * 1024
 # Shorter than any vendor's own: a connection that the other side is about to close must not be taken for good.
 _KEEPALIVE_SECONDS = 30.0
 _DRAIN_SECONDS = 1.0
+
+
+def credentials(provider: Provider) -> Mapping[str, str]:
+    """The headers that open the provider's door; none where no key is needed."""
+    if provider.key is None:
+        return {}
+    if provider.key_header:
+        return {provider.key_header: provider.key.reveal()}
+    return ADAPTERS[provider.vendor, "chat"].headers(provider.key.reveal())
 
 
 class Upstream:
@@ -36,7 +46,7 @@ class Upstream:
                 "accept": "application/json, text/event-stream",
                 "accept-encoding": "identity",  # what comes compressed must be held in memory to be read
                 "user-agent": agent,
-                **ADAPTERS[provider.vendor, "chat"].headers(provider.key.reveal()),
+                **credentials(provider),
             }
             for provider in providers
         }

@@ -86,7 +86,7 @@ def test_the_readme_names_every_variable_that_is_read() -> None:
     readme = (ROOT / "README.md").read_text()
     read = {
         name
-        for path in ("settings.py", "environment.py")
+        for path in ("settings.py", "providers.py", "environment.py")
         for name in re.findall(r'"([A-Z][A-Z0-9]*_[A-Z0-9_]+)"', (ROOT / "proxy" / path).read_text())
     }
     assert {name for name in read if name not in readme} == set()

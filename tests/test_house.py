@@ -23,7 +23,7 @@ MAX_FUNCTION_LINES = 60
 # A room may import rooms of its own rank or below. Rank 1 decides and never acts: the coverage gate asks 100 % of it.
 RANKS = {
     1: "errors catalog cost prices tokens health routing attempts budget",
-    2: "environment settings auth upstream downstream images memory telemetry store",
+    2: "environment presets providers settings auth upstream downstream images memory telemetry store",
     3: "gate",
     4: "api admin",
     5: "app live",

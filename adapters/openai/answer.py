@@ -1,7 +1,8 @@
 """OpenAI's answer: relayed as it came, and read only as far as the proxy must know: the usage and the end.
 
 What deviates from OpenAI's own stream (comments, event names, CR line ends, the usage in odd places) is put right,
-because clients break on it; a chunk that does not deviate leaves to the byte as it came.
+because clients break on it; a chunk that does not deviate leaves to the byte as it came. Answers of those who only
+speak OpenAI's format (`Reading.exact` is false) pass through `adapters.openai.mend` as well.
 """
 
 import msgspec
@@ -20,7 +21,8 @@ from adapters.openai.chunk import (
     with_members,
     without_usage,
 )
-from adapters.openai.errors import in_stream
+from adapters.openai.errors import in_stream, told_in
+from adapters.openai.mend import Mender, complete
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -47,15 +49,19 @@ def _count(said: int | float | None) -> int:
 
 
 def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
-    """The whole answer, byte for byte. Raises `Failure` if it is none."""
+    """The whole answer, byte for byte if it is OpenAI's own. Raises `Failure` if it is none."""
     try:
         said = decoder.decode(body)
-    except _UNREADABLE as error:
-        raise errors.unreadable(str(error)) from None
-    if said.error is not None:
-        raise in_stream(said.error, body)
-    if not said.choices:
-        raise errors.empty()
+        if (error := told_in(said)) is not None:
+            raise in_stream(error, body)
+        if not said.choices:
+            raise errors.empty()
+        if not call.reading.exact:
+            body = Mender(stamp, call.reading.model).whole(body)
+            said = decoder.decode(body)
+    except _UNREADABLE as unreadable:
+        raise errors.unreadable(str(unreadable)) from None
+    assert said.choices
     return Answer(
         body=body,
         usage=usage_of(said.usage) if said.usage else None,
@@ -66,7 +72,9 @@ def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
 
 def stream(call: Call, stamp: Stamp) -> "Relay":
     """A relay for one streamed answer."""
-    return Relay(include_usage=call.reading.include_usage, choices=call.reading.choices)
+    mender = None if call.reading.exact else Mender(stamp, call.reading.model)
+    tidier = Tidier(None if call.reading.exact else stamp)
+    return Relay(call.reading.include_usage, call.reading.choices, tidier, mender)
 
 
 _DONE = b"[DONE]"
@@ -80,7 +88,7 @@ class Relay:
     has answered, and another vendor may be asked. The usage is held back to the end, wherever the vendor says it.
     """
 
-    def __init__(self, *, include_usage: bool, choices: int) -> None:
+    def __init__(self, include_usage: bool, choices: int, tidier: Tidier, mender: Mender | None) -> None:
         self.usage: Usage | None = None
         self.failure: Failure | None = None
         self.done = False
@@ -91,7 +99,8 @@ class Relay:
         self._choices = choices
         self._finished: set[int] = set()
         self._decoder = sse.Decoder()
-        self._tidier = Tidier()
+        self._tidier = tidier
+        self._mender = mender
         self._begun = False
         self._held = b""
         self._counted = b""  # the usage chunk
@@ -105,7 +114,7 @@ class Relay:
         except sse.TooLarge as error:
             self.failure = errors.unreadable(str(error))
             return b""
-        if self._begun and all_plain(whole):
+        if self._begun and all_plain(whole) and (self._mender is None or complete(whole)):
             return whole if self._include_usage else whole.replace(_NULL_USAGE, b"")
         return self._events(self._decoder.take(whole))
 
@@ -130,9 +139,9 @@ class Relay:
             told = decoder.decode(bytes(self._decoder.stray))
         except _UNREADABLE:
             told = Chunk()
-        if told.error is None:
+        if (error := told_in(told)) is None:
             return errors.unreadable("not a stream of events")
-        return in_stream(told.error, bytes(self._decoder.stray).strip())
+        return in_stream(error, bytes(self._decoder.stray).strip())
 
     def _events(self, events: list[bytes]) -> bytes:
         said = []
@@ -141,17 +150,24 @@ class Relay:
                 said.append(self._close())
             else:
                 try:
-                    said.append(self._chunk(decoder.decode(data), data))
+                    said.append(self._heard(decoder.decode(data), data))
                 except _UNREADABLE as error:
                     self.failure = errors.unreadable(str(error))
+                except Failure as failure:
+                    self.failure = failure
             if self.failure or self.done:
                 break
         return b"".join(said)
 
+    def _heard(self, chunk: Chunk, data: bytes) -> bytes:
+        """What there is to say of a chunk as it came."""
+        if (error := told_in(chunk)) is not None:
+            raise in_stream(error, data)
+        if self._mender is None or (chunk.choices is None and chunk.usage is None):
+            return self._chunk(chunk, data)
+        return b"".join([self._chunk(decoder.decode(piece), piece) for piece in self._mender.chunks(data)])
+
     def _chunk(self, chunk: Chunk, data: bytes) -> bytes:
-        if chunk.error is not None:
-            self.failure = in_stream(chunk.error, data)
-            return b""
         self.service_tier = chunk.service_tier or self.service_tier
         for choice in chunk.choices or ():
             if choice.finish_reason:
@@ -186,7 +202,17 @@ class Relay:
             return b""
         self.done = True
         counted = sse.encode(self._counted) if self._include_usage and self._counted else b""
-        return counted + sse.DONE
+        return self._ended() + counted + sse.DONE
+
+    def _ended(self) -> bytes:
+        """The end of those choices that the vendor has left without a reason: clients ask for one."""
+        if self._mender is None:
+            return b""
+        said = []
+        for choice in sorted(self._mender.choices - self._finished):
+            self.finish, chunk = self._mender.ending(choice)
+            said.append(sse.encode(chunk))
+        return b"".join(said)
 
 
 def _is_json(data: bytes) -> bool:

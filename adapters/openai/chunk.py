@@ -4,6 +4,9 @@ from typing import Any
 
 import msgspec
 
+from adapters.base import Stamp
+from adapters.openai.mend import Members, arguments, call_id
+
 _Count = int | float | None  # some write 12.0
 
 
@@ -32,12 +35,18 @@ class Choice(msgspec.Struct):
     index: int | None = None
     delta: dict[str, msgspec.Raw] | None = None
     finish_reason: str | None = None
+    error: Any = None  # OpenRouter's, of one choice
 
 
 class Chunk(msgspec.Struct):
     choices: list[Choice] | None = None
     usage: Counted | None = None
     error: Any = None
+    object: Any = None  # "error" where the error has no object of its own; its members are these
+    message: Any = None
+    type: Any = None
+    code: Any = None
+    detail: Any = None
     service_tier: str | None = None
 
 
@@ -73,7 +82,6 @@ def all_plain(whole: bytes) -> bool:
     )
 
 
-_Members = dict[str, Any]  # each value an msgspec.Raw, or what is written in its place
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]] | None)
 
@@ -92,17 +100,22 @@ class Tidier:
     """Puts right what breaks the official clients' accumulators: they join what is repeated, and need each index.
 
     A role must come once in a choice, an id and a name once in a call (else "assistantassistant", "call_1call_1").
+    With a `stamp` the vendor is not OpenAI itself: calls without an id or a type are given one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stamp: Stamp | None = None) -> None:
+        self._stamp = stamp
         self._told: dict[tuple[int | str, ...], bytes] = {}
         self._call = -1  # the last call: where indexes are missing, there is one choice
+        self._last: dict[int, int] = {}  # choice -> its highest index of a call
+        self._moved: dict[tuple[int, int], int] = {}  # (choice, index said) -> index, where several calls have the same
+        self._named: set[tuple[int, int]] = set()  # calls that were given their id here
 
     def tidy(self, chunk: Chunk, data: bytes) -> bytes:
         """The chunk to the byte as it came, unless it deviates."""
-        changes: dict[int, _Members] = {}
+        changes: dict[int, Members] = {}
         for i, choice in enumerate(chunk.choices or ()):
-            change: _Members = {} if choice.index is not None else {"index": i}
+            change: Members = {} if choice.index is not None else {"index": i}
             delta = choice.delta or {}
             tidied = self._delta(i if choice.index is None else choice.index, delta)
             if tidied is not delta:
@@ -114,30 +127,56 @@ class Tidier:
         choices = _list.decode(_members.decode(data)["choices"]) or []
         return with_members(data, choices=[{**choice, **changes.get(i, {})} for i, choice in enumerate(choices)])
 
-    def _delta(self, choice: int, delta: _Members) -> _Members:
+    def _delta(self, choice: int, delta: Members) -> Members:
         tidied = self._once(delta, "role", choice)
         calls: list[Any] = (_list.decode(delta["tool_calls"]) if "tool_calls" in delta else None) or []
-        written = [self._tool_call(choice, call) for call in calls]
+        written = [self._tool_call(choice, at, call) for at, call in enumerate(calls)]
         if all(new is old for new, old in zip(written, calls, strict=True)):
             return tidied
         return {**tidied, "tool_calls": written}
 
-    def _tool_call(self, choice: int, call: _Members) -> _Members:
-        tidied = call
-        if _given(call, "index"):
-            self._call = msgspec.json.decode(call["index"], type=int)
-        else:
-            self._call += self._call < 0 or _given(call, "id")
-            tidied = {**call, "index": self._call}
-        tidied = self._once(tidied, "id", choice, self._call)
-        if _given(call, "function"):
-            function = _members.decode(call["function"])
-            named = self._once(function, "name", choice, self._call)
-            if named is not function:
-                tidied = {**tidied, "function": named}
-        return tidied
+    def _tool_call(self, choice: int, at: int, call: Members) -> Members:
+        place = self._place(choice, at, call)
+        function = _members.decode(call["function"]) if _given(call, "function") else {}
+        tidied = self._opened(choice, place, call)
+        tidied = self._once(tidied, "id", choice, place)
+        named = self._once(function, "name", choice, place)
+        if self._stamp and (written := arguments(function, whole=False)):
+            named = {**named, **written}
+        if named is not function:
+            tidied = {**tidied, "function": named}
+        said = call["index"] if _given(call, "index") else b""
+        return tidied if bytes(said) == b"%d" % place else {**tidied, "index": place}
 
-    def _once(self, members: _Members, name: str, *where: int) -> _Members:
+    def _place(self, choice: int, at: int, call: Members) -> int:
+        """Which call of the choice this is a piece of."""
+        if _given(call, "index"):
+            said = msgspec.json.decode(call["index"], type=int)
+            self._call = self._moved.get((choice, said), said)
+            known = self._told.get(("id", choice, self._call))
+            if known and _given(call, "id") and bytes(call["id"]) != known and (choice, self._call) not in self._named:
+                self._call = self._moved[choice, said] = self._last[choice] + 1
+        else:
+            begins = _given(call, "id") or (at > 0 and b'"name"' in bytes(call.get("function", b"")))
+            self._call += self._call < 0 or begins
+        self._last[choice] = max(self._last.get(choice, 0), self._call)
+        return self._call
+
+    def _opened(self, choice: int, place: int, call: Members) -> Members:
+        """The call with the id and the type that its first piece must have."""
+        if self._stamp is None:
+            return call
+        if (choice, place) in self._named:
+            return {name: value for name, value in call.items() if name != "id"} if "id" in call else call
+        if ("id", choice, place) in self._told:
+            return call
+        lacking: Members = {} if _given(call, "type") else {"type": "function"}
+        if not _given(call, "id"):
+            self._named.add((choice, place))
+            lacking["id"] = call_id(self._stamp, choice, place)
+        return {**call, **lacking} if lacking else call
+
+    def _once(self, members: Members, name: str, *where: int) -> Members:
         """The same members, or without `name` if the same was told before."""
         if not _given(members, name):
             return members
@@ -148,5 +187,6 @@ class Tidier:
         return {key: kept for key, kept in members.items() if key != name}
 
 
-def _given(members: _Members, name: str) -> bool:
-    return bytes(members.get(name, b"null")) not in _EMPTY
+def _given(members: Members, name: str) -> bool:
+    value = members.get(name, b"null")
+    return isinstance(value, msgspec.Raw) and bytes(value) not in _EMPTY

@@ -1,7 +1,7 @@
 """OpenAI's errors, and those of the many who nearly speak its format."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,7 +18,7 @@ _CANNOT_AFFORD = Verdict(
 
 RULES: tuple[Rule, ...] = (
     Rule(400, errors.TOO_LONG, frozenset({"context_length_exceeded"})),
-    Rule(400, errors.TOO_LONG, texts=("maximum context length", "exceeds the context window")),
+    Rule(400, errors.TOO_LONG, texts=("maximum context length", "exceeds the context window", "maximum prompt length")),
     Rule(
         400,
         _RELAYED_POLICY,
@@ -35,6 +35,8 @@ RULES: tuple[Rule, ...] = (
     Rule(400, errors.QUOTA, frozenset({"billing_hard_limit_reached", "billing_not_active"})),
     Rule(402, _CANNOT_AFFORD, texts=("can only afford", "fewer max_tokens")),
     Rule(403, errors.MODEL, frozenset({"model_not_found"})),
+    Rule(403, _RELAYED_POLICY, texts=("input was flagged",)),  # OpenRouter's moderation
+    Rule(413, _ONE_TOO_LARGE, frozenset({"rate_limit_exceeded"})),  # Groq: more than a minute's tokens at once
     Rule(404, errors.MODEL, frozenset({"model_not_found"})),
     Rule(429, errors.QUOTA, frozenset({"insufficient_quota", "billing_hard_limit_reached"})),
     Rule(429, _ONE_TOO_LARGE, texts=("request too large",)),
@@ -42,26 +44,46 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-class _Told(msgspec.Struct):
-    error: Any = None
-    detail: Any = None
-    message: Any = None
+_decode = msgspec.json.Decoder(dict[str, Any] | list[dict[str, Any]]).decode
 
 
-_decoder = msgspec.json.Decoder(_Told | list[_Told])
+class Told(Protocol):
+    """An answer, as far as it may tell of an error."""
+
+    error: Any
+    object: Any
+    message: Any
+    type: Any
+    code: Any
+    detail: Any
+
+    @property
+    def choices(self) -> Sequence[Any] | None: ...
 
 
 def error(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure behind an answer that is not 200. `headers` have lower-case names."""
     try:
-        told = _decoder.decode(body)
+        told = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _unstructured(status, headers, body)
     if isinstance(told, list):  # as Google's OpenAI layer wraps it
-        told = told[0] if told else _Told()
-    inner = told.error if told.error is not None else told.detail if told.detail is not None else told.message
-    relayed = body if _well_formed(told.error) else None
+        told = told[0] if told else {}
+    inner = next((told[name] for name in ("error", "detail") if told.get(name) is not None), told)
+    relayed = body if _well_formed(told.get("error")) else None
     return errors.judge(_said(inner, status, errors.retry_after(headers), relayed), RULES)
+
+
+def told_in(answer: Told) -> Any:
+    """The error that an answer with status 200 tells of, None if it tells of none."""
+    if answer.error is not None:
+        return answer.error
+    if answer.object == "error":  # vLLM and Mistral, whose error has no object of its own
+        return {"message": answer.message, "type": answer.type, "code": answer.code}
+    if answer.detail is not None and answer.choices is None:
+        return answer.detail
+    broken = (choice.error for choice in answer.choices or () if choice.error is not None)
+    return next(broken, None)
 
 
 def in_stream(inner: Any, body: bytes) -> Failure:
@@ -91,13 +113,23 @@ def _status(inner: Any) -> int:
 
 def _said(inner: Any, status: int, retry_after: float | None, body: bytes | None) -> Said:
     """`inner` is an error object, a text, or a list of what FastAPI found wrong."""
+    message, param = _words(inner)
+    return Said(status, _codes(inner), message, param, retry_after, body)
+
+
+def _words(inner: Any) -> tuple[str, str | None]:
+    """The message, however deep it lies, and the parameter that it is about."""
     if isinstance(inner, list) and inner:
         inner = inner[0]
-    if isinstance(inner, dict):
-        message = inner.get("message") or inner.get("msg") or ""
-        param = inner.get("param")
-        return Said(status, _codes(inner), str(message), param if isinstance(param, str) else None, retry_after, body)
-    return Said(status, frozenset(), inner if isinstance(inner, str) else "", None, retry_after, body)
+    if not isinstance(inner, dict):
+        return (inner if isinstance(inner, str) else ""), None
+    said = next((inner[name] for name in ("message", "msg", "detail") if inner.get(name)), "")
+    # Mistral hands FastAPI's findings on: {"message": {"detail": [{"loc": ["body", "seed"], "msg": ...}]}}.
+    message, param = (said, None) if isinstance(said, str) else _words(said)
+    where = inner.get("param") or inner.get("loc")
+    if isinstance(where, list) and where[1:]:
+        where = ".".join(map(str, where[1:]))
+    return message, where if isinstance(where, str) else param
 
 
 def _codes(inner: Any) -> frozenset[str]:

@@ -1,7 +1,8 @@
 """The request to OpenAI: the client's own bytes, with as few words changed as can be.
 
 Fields that we do not know arrive untouched; numbers keep their spelling. Changed are the model's name, the name of the
-output cap where the model knows only the other one, and `stream_options`, because the proxy needs the usage.
+output cap where the model knows only the other one, and `stream_options`, because the proxy needs the usage; and, for
+vendors that only speak OpenAI's format, what they are known to refuse (`Capabilities`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.base import NO_NEEDS, Call, Needs, Reading, Supplies, Target, Warnings
+from adapters.base import NO_NEEDS, Call, Capabilities, Needs, Reading, Supplies, Target, Warnings, unsupported
 from adapters.envelope import Envelope
 
 _NULL = b"null"
@@ -34,12 +35,13 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     changed: dict[str, Any] = {}
     if envelope.model != target.model:
         changed["model"] = target.model
-    if envelope.stream and not envelope.include_usage and target.capabilities.stream_options:
+    able = target.capabilities
+    if envelope.stream and not envelope.include_usage and able.stream_options:
         changed["stream_options"] = _with_usage(envelope.fields.get("stream_options"))
-    gone = _rename_cap(envelope, target, changed)
+    gone = _rename_cap(envelope, target, changed) | _refused(envelope, able, warnings)
     if envelope.model.removeprefix(f"{target.provider}/") != target.model:
         gone |= _unwanted_by_substitute(envelope, target, changed, warnings)
-    if (messages := _without_foreign_state(envelope, target)) is not None:
+    if (messages := _messages(envelope, able, warnings)) is not None:
         changed["messages"] = messages
     body = envelope.raw
     # Said twice, a member may be read as the first by one and as the last by another: the model decides the price.
@@ -50,6 +52,7 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         choices=envelope.choices,
         include_usage=envelope.include_usage,
         model=target.model,
+        exact=target.provider == "openai",
     )
     return Call(path="/chat/completions", body=body, reading=reading, warnings=warnings)
 
@@ -73,6 +76,43 @@ def _rename_cap(envelope: Envelope, target: Target, changed: dict[str, Any]) -> 
 
 def _given(envelope: Envelope, name: str) -> bool:
     return bytes(envelope.fields.get(name, _NULL)) != _NULL
+
+
+# Without these the answer would be another one, and nobody could see it: better none.
+_HARD = frozenset(
+    {
+        *("audio", "function_call", "functions", "logit_bias", "logprobs", "modalities", "moderation", "n"),
+        *("response_format", "stop", "tool_choice", "tools", "top_logprobs", "web_search_options"),
+    }
+)
+# These mean nothing where there is no place for them, or their absence is made good by the proxy.
+_SILENT = frozenset(
+    {
+        *("metadata", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+        *("safety_identifier", "stream_options", "user"),
+    }
+)
+_NEUTRAL: Mapping[str, Any] = {
+    **{"frequency_penalty": 0, "presence_penalty": 0, "logprobs": False, "top_logprobs": 0, "n": 1, "logit_bias": {}},
+    **{"modalities": ["text"], "store": False, "verbosity": "medium", "service_tier": "auto"},
+}
+
+
+def _refused(envelope: Envelope, able: Capabilities, warnings: Warnings) -> set[str]:
+    """What the vendor would answer with a 400, though the answer would be the same, or nearly, without it.
+
+    Raises `Failure` (`unsupported_parameter`) if it would not be.
+    """
+    names = able.refused if able.stream_options else ("stream_options", *able.refused)
+    gone = {name for name in names if name.encode() in envelope.raw and name in envelope.fields}
+    for name in sorted(gone - _SILENT):
+        value = msgspec.json.decode(envelope.fields[name])
+        if value is None or (name in _NEUTRAL and value == _NEUTRAL[name]):
+            continue
+        if name in _HARD:
+            raise unsupported(name, "the provider does not take it")
+        warnings.add("dropped", name)
+    return gone
 
 
 def _unwanted_by_substitute(
@@ -105,19 +145,32 @@ def _nearest(effort: str, able: Sequence[str]) -> str:
 # What other vendors' answers carry beyond OpenAI's format, and clients send back.
 _STATE = ("thinking_blocks", "extra_content", "reasoning_content", "provider_specific_fields", "reasoning_details")
 _STATE_MARKS = (*(f'"{name}"'.encode() for name in _STATE), b"__thought__", b'"thought_signature"')
+_NAME = "messages[].name"
 
 
-def _without_foreign_state(envelope: Envelope, target: Target) -> list[dict[str, Any]] | None:
-    """The messages without another vendor's reasoning state, or None if there is none (nearly always)."""
-    if not any(mark in envelope.raw for mark in _STATE_MARKS):
+def _messages(envelope: Envelope, able: Capabilities, warnings: Warnings) -> list[dict[str, Any]] | None:
+    """The messages without what the vendor does not know, or None if there is none of it (nearly always).
+
+    That is another vendor's reasoning state, and for some the role `developer` and the names of speakers.
+    """
+    marks = (*_STATE_MARKS, *(() if able.developer else (b'"developer"',)))
+    nameless = _NAME in able.refused and b'"name"' in envelope.raw
+    if not nameless and not any(mark in envelope.raw for mark in marks):
         return None
-    kept = {"reasoning_content"} if target.capabilities.reasoning_content else set()
+    kept = {name for name in ("reasoning_content", "reasoning_details") if getattr(able, name)}
     unwanted = set(_STATE) - kept
     try:
         messages = msgspec.json.decode(envelope.fields["messages"], type=list[dict[str, msgspec.Raw]])
-        return [_stripped(message, unwanted) for message in messages]
+        stripped = [_stripped(message, unwanted) for message in messages]
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         return None  # not a list of messages: the vendor will say so
+    for message in stripped:
+        role = bytes(message.get("role", b""))
+        if role == b'"developer"' and not able.developer:
+            message["role"] = "system"
+        if nameless and role != b'"function"' and message.pop("name", None) is not None:
+            warnings.add("dropped", _NAME)
+    return stripped
 
 
 def _stripped(message: dict[str, msgspec.Raw], unwanted: set[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 from adapters.base import Vendor
 from proxy import live
 from proxy.environment import Secret
-from proxy.settings import Provider
+from proxy.providers import Provider
 
 VENDORS: tuple[Vendor, ...] = ("openai", "anthropic", "gemini")
 CANARY = "canary-key"
@@ -37,6 +37,20 @@ def test_a_key_that_is_refused_is_said_to_be_in_whatever_words_a_vendor_refuses_
         "anthropic": "key refused (status 401)",
         "gemini": "key refused (status 400)",  # and 400 for a bad request, too: only the body tells
     }
+
+
+def test_one_that_wants_a_key_though_there_is_none_is_told(simulator):
+    provider = Provider(name="ollama", vendor="openai", base_url=simulator.openai, key=None)
+    assert live.ask([provider]) == {"ollama": "a key is wanted (status 401)"}
+    assert "authorization" not in simulator.requests()[0]["headers"]
+
+
+def test_the_key_goes_into_the_header_of_the_vendors_own(simulator):
+    provider = Provider(
+        name="azure", vendor="openai", base_url=simulator.openai, key=Secret(CANARY), key_header="api-key"
+    )
+    live.ask([provider])
+    assert simulator.requests()[0]["headers"]["api-key"] == CANARY
 
 
 def test_one_that_does_not_answer_in_time_is_unreachable(simulator):

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from proxy import settings
+from proxy import providers, settings
 from proxy.catalog import ProviderRow, load
 from proxy.routing import STRATEGIES
 
 CATALOG = load((Path(__file__).resolve().parents[2] / "pricing.yaml").read_bytes())
-ROWS = [ProviderRow(name=vendor, vendor=vendor) for vendor in settings.VENDORS]
+ROWS = [ProviderRow(name=vendor, vendor=vendor) for vendor in providers.VENDORS]
 
 
 def test_fallback_keeps_the_order_of_the_catalog():

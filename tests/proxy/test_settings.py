@@ -8,6 +8,7 @@ import pytest
 
 from proxy import settings as real
 from proxy.environment import Environment, Secret, wrong_with
+from proxy.providers import Provider
 from proxy.settings import Settings, SettingsError, is_loopback, shipped_prices
 
 KEY = "sk-canary-1234567890"
@@ -37,6 +38,11 @@ def fault(environ, **options) -> str:
 
 def provider(environ, name):
     return next(found for found in load(environ).providers if found.name == name)
+
+
+def key_of(found: Provider) -> str:
+    assert found.key is not None
+    return found.key.reveal()
 
 
 # --- each variable
@@ -163,12 +169,12 @@ def test_a_vendor_exists_if_its_key_is_set(environ, name, url):
     settings = load(environ)
     assert [found.name for found in settings.providers] == [name]
     assert settings.providers[0].base_url == url
-    assert settings.providers[0].key.reveal() == KEY
+    assert key_of(settings.providers[0]) == KEY
     assert settings.primary == name
 
 
 def test_of_two_keys_for_gemini_its_own_name_wins():
-    assert provider({"GEMINI_API_KEY": "one", "GOOGLE_API_KEY": "two"}, "gemini").key.reveal() == "one"
+    assert key_of(provider({"GEMINI_API_KEY": "one", "GOOGLE_API_KEY": "two"}, "gemini")) == "one"
 
 
 @pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GEMINI_BASE_URL", "GOOGLE_GEMINI_BASE_URL"])
@@ -234,7 +240,7 @@ FILES = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KE
 def test_a_key_is_read_from_a_mounted_file(name, tmp_path):
     file = tmp_path / "key"
     file.write_text(f"{KEY}\n")
-    assert load({f"{name}_FILE": str(file)}).providers[0].key.reveal() == KEY
+    assert key_of(load({f"{name}_FILE": str(file)}).providers[0]) == KEY
 
 
 def test_client_keys_and_the_admin_key_are_read_from_files_too(tmp_path):
@@ -253,7 +259,7 @@ def test_client_keys_and_the_admin_key_are_read_from_files_too(tmp_path):
 
 
 def test_the_variable_itself_wins_over_its_file():
-    assert provider({**ONE, "OPENAI_API_KEY_FILE": "/no/such"}, "openai").key.reveal() == KEY
+    assert key_of(provider({**ONE, "OPENAI_API_KEY_FILE": "/no/such"}, "openai")) == KEY
 
 
 @pytest.mark.parametrize("name", [*FILES, "TOLLHOUSE_CLIENT_KEYS", "TOLLHOUSE_ADMIN_KEY", "REDIS_URL"])
@@ -457,3 +463,26 @@ def test_an_environment_notes_faults_and_goes_on():
     assert env.read("B", int, 7, "a number") == 2
     assert math.isnan(env.read("C", float, math.nan, "a number"))
     assert env.faults == ["A: expected a number; got 'x'"]
+
+
+# --- providers of the file
+
+
+def test_providers_of_the_file_come_after_the_three(tmp_path):
+    path = written(tmp_path, "providers: [{name: ollama}, {name: groq}, {name: xai}]")
+    settings = load({**ONE, "GROQ_API_KEY": KEY}, config=path)
+    assert [found.name for found in settings.providers] == ["openai", "ollama", "groq"]
+    assert settings.off == {"anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY", "xai": "XAI_API_KEY"}
+    assert settings.primary == "openai"
+    assert KEY not in repr(settings)
+
+
+def test_their_faults_are_told_with_all_others(tmp_path):
+    path = written(tmp_path, "providers: [{name: openai}, {name: x, preset: y}]\ntimeout: 5")
+    said = faults({"TOLLHOUSE_LOG": "xml"}, config=path)
+    assert [line.split(":")[0] for line in said] == [path, path, path, "TOLLHOUSE_LOG"]
+    assert [line.removeprefix(f"{path}: ").split(":")[0] for line in said[:3]] == [
+        "Object contains unknown field `timeout`",
+        "providers[0] openai",
+        "providers[1] x",
+    ]

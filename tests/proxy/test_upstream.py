@@ -8,8 +8,9 @@ import pytest
 
 from adapters.base import Call, Failure, Kind, Reading, Warnings
 from proxy.environment import Secret
-from proxy.settings import Provider, Timeouts
-from proxy.upstream import Reply, Upstream
+from proxy.providers import Provider
+from proxy.settings import Timeouts
+from proxy.upstream import Reply, Upstream, credentials
 
 TIMES = Timeouts(connect=2, first_byte=2, first_byte_plain=2, idle=2, total=10)
 
@@ -60,6 +61,21 @@ async def test_a_request_carries_key_agent_and_body_and_no_more_than_it_must() -
     }  # fmt: skip
     assert "authorization: bearer sk-canary" in lines
     assert body == b'{"a":1}'
+
+
+@pytest.mark.parametrize(
+    ("key", "header", "sent"),
+    [
+        (Secret("k"), None, {"authorization": "Bearer k"}),
+        (Secret("k"), "api-key", {"api-key": "k"}),
+        (None, None, {}),
+        (None, "api-key", {}),
+    ],
+    ids=["the usual header", "a header of the vendor's own", "no key", "no key for the vendor's own header"],
+)
+def test_the_key_goes_where_the_vendor_looks_for_it(key: Secret | None, header: str | None, sent: object) -> None:
+    one = Provider(name="azure", vendor="openai", base_url="http://x", key=key, key_header=header)
+    assert credentials(one) == sent
 
 
 async def test_a_path_is_sent_as_it_is_spelled() -> None:

@@ -304,6 +304,103 @@ def test_an_error_that_clients_can_read_is_kept_as_it_came():
     assert stream.failure.body == ERROR[6:].strip().encode()
 
 
+# --- those who only speak OpenAI's format
+
+
+def test_openais_own_words_are_never_put_right():
+    body = b'{"choices":[{"finish_reason":"eos"}]}'
+    assert openai.response(body, call(), STAMP).body is body
+    bare = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+    assert relay(bare, STOP, DONE)[0] == (bare + STOP).encode() + DONE
+
+
+def test_another_vendors_are():
+    body = b'{"choices":[{"message":{"content":"a"},"finish_reason":"eos"}],"usage":{}}'
+    answer = openai.response(body, call(exact=False, model="m"), STAMP)
+    assert msgspec.json.decode(answer.body) == {
+        **{"id": "ours", "object": "chat.completion", "created": 1, "model": "m", "usage": None},
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}],
+    }
+    assert (answer.finish, answer.usage) == ("stop", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"choices":[{"message":"a"}]}', Kind.TRANSIENT),
+        (b'{"choices":null}', Kind.TRANSIENT),
+        (b'{"choices":[{"message":{"content":"a"},"finish_reason":"error"}]}', Kind.TRANSIENT),
+        (b'{"choices":[{"error":{"code":429,"message":"x"}}]}', Kind.RATE_LIMITED),
+        (b'{"object":"error","message":"x","code":404}', Kind.MODEL),
+        (b'{"detail":"x"}', Kind.TRANSIENT),
+        (b'{"error":"x"}', Kind.TRANSIENT),
+        (b'{"error":["x"]}', Kind.TRANSIENT),
+    ],
+)
+def test_what_is_no_answer_of_theirs_is_a_failure(body, kind):
+    with pytest.raises(Failure) as caught:
+        openai.response(body, call(exact=False), STAMP)
+    assert caught.value.kind is kind
+
+
+FULL = 'data: {"id":"x","object":"chat.completion.chunk","created":5,"model":"m","choices":[%s]}\n\n'
+PIECE = FULL % '{"index":0,"delta":{%s},"finish_reason":%s}'
+
+
+def test_their_proper_stream_is_identical_to_the_byte():
+    body = PIECE % ('"role":"assistant","content":"a"', "null") + PIECE % ('"content":"b"', "null") * 2
+    body += PIECE % ("", '"stop"')
+    for cut in (len(body), 150):
+        said, stream = relay(body[:cut], body[cut:], DONE, exact=False)
+        assert said == body.encode() + DONE
+        assert stream.finish == "stop"
+
+
+def test_their_pieces_in_mid_flow_are_put_right_too():
+    said, _ = relay(PIECE % ('"content":"a"', "null"), TEXT, PIECE % ("", '"stop"'), DONE, exact=False)
+    assert said.count(b'"object":"chat.completion.chunk"') == 3
+    assert said.count(b'"created":5') == 3
+
+
+def test_a_choice_that_they_leave_open_is_ended():
+    for before, why in (('"content":"a"', "stop"), ('"tool_calls":[{"index":0}]', "tool_calls")):
+        said, stream = relay(PIECE % (before, "null"), DONE, exact=False)
+        assert said.endswith(f'"choices":[{{"index":0,"delta":{{}},"finish_reason":"{why}"}}]}}\n\n'.encode() + DONE)
+        assert stream.finish == why
+
+
+def test_the_usage_without_choices_and_without_a_name_gets_both():
+    usage = 'data: {"usage":{"prompt_tokens":5,"completion_tokens":2}}\n\n'
+    said, stream = relay(PIECE % ('"content":"a"', '"stop"'), usage, DONE, exact=False, include_usage=True)
+    chunk = msgspec.json.decode(said.split(b"\n\n")[-3].removeprefix(b"data: "))
+    assert (chunk["id"], chunk["choices"], chunk["usage"]["total_tokens"]) == ("x", [], 7)
+    assert stream.usage == COUNTED
+
+
+def test_what_is_no_chunk_of_theirs_is_not_passed_on():
+    said, stream = relay(PIECE % ('"content":"a"', '"stop"'), 'data: {"type":"ping","id":"p"}\n\n', DONE, exact=False)
+    assert b"ping" not in said
+    assert stream.done
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(PIECE % ("", '"error"'), id="the reason is an error"),
+        pytest.param(FULL % '{"index":0,"delta":{},"error":{"message":"boom"}}', id="the error is in the choice"),
+        pytest.param('data: {"object":"error","message":"boom"}\n\n', id="the error is the object"),
+        pytest.param('data: {"detail":[{"msg":"boom"}]}\n\n', id="the error is a detail"),
+        pytest.param('{"detail":"boom"}', id="the error is a detail, and no event"),
+        pytest.param('data: {"error":"boom"}\n\n', id="the error is a text"),
+        pytest.param('data: {"choices":[{"delta":{"content":"a","tool_calls":5}}]}\n\n', id="calls that are none"),
+    ],
+)
+def test_half_an_answer_of_theirs_never_looks_like_a_whole_one(event):
+    said, stream = relay(PIECE % ('"content":"a"', "null"), event, "" if event.startswith("{") else DONE, exact=False)
+    assert stream.failure is not None
+    assert DONE not in said
+
+
 PIECES = st.lists(
     st.sampled_from([ROLE, TEXT, STOP, USAGE, ERROR, "data: [DONE]\n\n", ": c\n\n", "data:", "\r", "\n", '{"error":1}'])
 )
@@ -312,7 +409,12 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner)
         | st.dictionaries(
-            st.sampled_from(["choices", "delta", "index", "role", "tool_calls", "id", "function", "usage", "error"]),
+            st.sampled_from(
+                [
+                    *("choices", "delta", "message", "index", "role", "content", "tool_calls", "id", "function"),
+                    *("arguments", "usage", "finish_reason", "error", "thinking"),
+                ]
+            ),
             inner,
         )
     ),
@@ -326,15 +428,16 @@ JSON = st.recursive(
     st.lists(st.integers(0, 400)),
     st.booleans(),
     st.integers(1, 2),
+    st.booleans(),
 )
-@example(b"data: " + b"[" * 5000 + b"\n\n", [], False, 1)
-def test_no_bytes_make_a_stream_raise_or_end_twice(body, cuts, asked, choices):
-    whole, stream = relay(body, include_usage=asked, choices=choices)
+@example(b"data: " + b"[" * 5000 + b"\n\n", [], False, 1, True)
+def test_no_bytes_make_a_stream_raise_or_end_twice(body, cuts, asked, choices, exact):
+    whole, stream = relay(body, include_usage=asked, choices=choices, exact=exact)
     assert stream.done is (stream.failure is None)
     assert whole.count(DONE) == int(stream.done)
     ends = sorted({min(cut, len(body)) for cut in cuts})
     pieces = [body[a:b] for a, b in zip([0, *ends], [*ends, len(body)], strict=True)]
-    again, other = relay(*pieces, include_usage=asked, choices=choices)
+    again, other = relay(*pieces, include_usage=asked, choices=choices, exact=exact)
     assert (again, other.done, other.usage) == (whole, stream.done, stream.usage)
 
 
@@ -342,3 +445,5 @@ def test_no_bytes_make_a_stream_raise_or_end_twice(body, cuts, asked, choices):
 def test_no_bytes_are_anything_but_an_answer_or_a_failure(body):
     with suppress(Failure):
         assert openai.response(body, call(), STAMP).body is body
+    with suppress(Failure):
+        assert msgspec.json.decode(openai.response(body, call(exact=False), STAMP).body)["choices"]

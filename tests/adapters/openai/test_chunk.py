@@ -1,10 +1,14 @@
 """Chunks are changed only where they break the official clients."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
+from adapters.base import Stamp
 from adapters.openai import chunk
 from adapters.openai.chunk import Tidier
+from adapters.openai.mend import call_id
 
 
 def tidy(*bodies: str) -> list[str]:
@@ -150,3 +154,63 @@ def test_trap_47_choices_get_their_indexes():
 def test_of_two_choices_only_the_one_that_deviates_is_changed():
     both = '{"choices":[{"index":0,"delta":{"role":"a"},"x":1.50},{"index":1,"delta":{"content":"b"}}]}'
     assert tidy(both, both)[1] == '{"choices":[{"index":0,"delta":{},"x":1.50},{"index":1,"delta":{"content":"b"}}]}'
+
+
+def test_trap_47_calls_that_all_have_the_same_index_get_their_own():
+    told = tidy(
+        delta('"tool_calls":[{"index":0,"id":"a","function":{"name":"f"}}]'),
+        delta('"tool_calls":[{"index":0,"id":"b","function":{"name":"g"}}]'),
+        delta('"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]'),
+        delta('"tool_calls":[{"index":0,"id":"c","function":{"name":"h"}},{"index":3,"id":"d"}]'),
+    )
+    indexes = [
+        [call["index"] for call in msgspec.json.decode(body)["choices"][0]["delta"]["tool_calls"]] for body in told
+    ]
+    assert indexes == [[0], [1], [1], [2, 3]]
+
+
+STAMP = Stamp("ours", 1)
+
+
+def called(*pieces: str, stamp: Stamp | None = STAMP) -> list[Any]:
+    """The calls of these pieces as a vendor that is not OpenAI has them told."""
+    tidier = Tidier(stamp)
+    bodies = [delta(f'"tool_calls":[{calls}]').encode() for calls in pieces]
+    told = [msgspec.json.decode(tidier.tidy(chunk.decoder.decode(body), body)) for body in bodies]
+    return [body["choices"][0]["delta"]["tool_calls"] for body in told]
+
+
+def test_a_call_begins_with_an_id_and_a_type():
+    first, second = called('{"index":0,"function":{"name":"f"}}', '{"index":0,"function":{"arguments":"{}"}}')
+    assert first == [{"index": 0, "id": call_id(STAMP, 0, 0), "type": "function", "function": {"name": "f"}}]
+    assert second == [{"index": 0, "function": {"arguments": "{}"}}]
+
+
+def test_a_call_with_an_id_only_lacks_its_type():
+    assert called('{"index":0,"id":"c"}', '{"index":0}') == [
+        [{"index": 0, "id": "c", "type": "function"}],
+        [{"index": 0}],
+    ]
+
+
+def test_a_call_that_has_all_is_left_alone():
+    piece = '{"index":0,"id":"c","type":"function","function":{"name":"f","arguments":""}}'
+    assert called(piece) == [[msgspec.json.decode(piece)]]
+
+
+def test_an_id_that_comes_too_late_is_not_joined_to_the_one_that_was_made_up():
+    first, second = called('{"index":0,"function":{"name":"f"}}', '{"index":0,"id":"late"}')
+    assert first[0]["id"] == call_id(STAMP, 0, 0)
+    assert second == [{"index": 0}]
+
+
+def test_several_calls_in_one_piece_without_index_or_id_are_several():
+    (told,) = called('{"function":{"name":"f","arguments":{"x":1.50}}},{"function":{"name":"f","arguments":"{}"}}')
+    assert [(call["index"], call["id"]) for call in told] == [(at, call_id(STAMP, 0, at)) for at in range(2)]
+    assert [call["function"]["arguments"] for call in told] == ['{"x":1.50}', "{}"]
+
+
+def test_openais_own_calls_are_given_nothing():
+    assert called('{"index":0,"function":{"name":"f","arguments":{}}}', stamp=None) == [
+        [{"index": 0, "function": {"name": "f", "arguments": {}}}]
+    ]

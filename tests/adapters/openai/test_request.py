@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters import envelope, openai
-from adapters.base import NO_NEEDS, NOTHING, Call, Capabilities, Failure, Target
+from adapters.base import NO_NEEDS, NOTHING, Call, Capabilities, Failure, Kind, Target
 
 MESSAGES = '"messages":[{"role":"user","content":"Hi"}]'
 
@@ -232,6 +232,85 @@ def test_what_is_no_history_is_the_vendors_to_refuse(raw):
     assert msgspec.json.decode(ask(raw).body)["model"] == "m"
 
 
+# --- those who only speak OpenAI's format
+
+
+@pytest.mark.parametrize(("provider", "exact"), [("openai", True), ("groq", False)])
+def test_only_openais_own_answers_are_passed_on_to_the_byte(provider, exact):
+    to = msgspec.structs.replace(target(), provider=provider)
+    assert ask(f'{{"model":"m",{MESSAGES}}}', to).reading.exact is exact
+
+
+REFUSES: dict[str, Any] = {"refused": ("seed", "logprobs", "user", "n", "presence_penalty", "messages[].name")}
+
+
+@pytest.mark.parametrize(
+    ("members", "warned"),
+    [
+        pytest.param('"seed":5', "dropped=seed", id="best effort: said"),
+        pytest.param('"presence_penalty":0.5', "dropped=presence_penalty", id="a control that it lacks: said"),
+        pytest.param('"presence_penalty":0', "", id="what happens anyway"),
+        pytest.param('"seed":null', "", id="null is nothing"),
+        pytest.param('"user":"u"', "", id="of no meaning to the answer"),
+        pytest.param('"n":1,"logprobs":false', "", id="neutral values of what would be refused"),
+        pytest.param('"seed":5,"presence_penalty":1', "dropped=presence_penalty,seed", id="several"),
+    ],
+)
+def test_what_the_vendor_refuses_is_left_out(members, warned):
+    call = ask(f'{{"model":"m",{members},{MESSAGES}}}', target(**REFUSES))
+    assert call.body.decode() == f'{{"model":"m",{MESSAGES}}}'
+    assert str(call.warnings) == warned
+
+
+@pytest.mark.parametrize("members", ['"n":2', '"logprobs":true', '"seed":1,"logprobs":true'])
+def test_what_would_change_the_answer_is_refused_before_it_is_sent(members):
+    with pytest.raises(Failure) as caught:
+        ask(f'{{"model":"m",{members},{MESSAGES}}}', target(**REFUSES))
+    assert (caught.value.kind, caught.value.code) == (Kind.UNSUPPORTED, "unsupported_parameter")
+    assert caught.value.param in members
+
+
+def test_what_is_only_talked_about_stays():
+    raw = '{"model":"m","messages":[{"role":"user","content":"\\"seed\\" seed"}],"x":{"seed":1}}'
+    assert ask(raw, target(**REFUSES)).body.decode() == raw
+
+
+def test_a_vendor_that_does_not_know_stream_options_does_not_get_the_clients_either():
+    call = ask(
+        f'{{"model":"m","stream":true,"stream_options":{{"include_usage":true}},{MESSAGES}}}',
+        target(stream_options=False),
+    )
+    assert call.body.decode() == f'{{"model":"m","stream":true,{MESSAGES}}}'
+    assert call.reading.include_usage
+    assert str(call.warnings) == ""
+
+
+def test_a_vendor_that_does_not_know_developers_hears_the_system():
+    raw = '{"model":"m","messages":[{"role":"developer","content":"a"},{"content":"b","role":"user"}]}'
+    assert ask(raw).body.decode() == raw
+    assert ask(raw, target(developer=False)).body.decode() == raw.replace("developer", "system")
+
+
+def test_a_vendor_that_refuses_names_gets_none():
+    raw = '{"model":"m","messages":[{"role":"user","name":"eve","content":"a"},{"role":"function","name":"f"}]}'
+    call = ask(raw, target(**REFUSES))
+    assert call.body.decode() == raw.replace('"name":"eve",', "")
+    assert str(call.warnings) == "dropped=messages[].name"
+
+
+def test_names_of_tools_are_no_names_of_speakers():
+    raw = f'{{"model":"m","tools":[{{"name":"f"}}],{MESSAGES}}}'
+    call = ask(raw, target(**REFUSES))
+    assert call.body.decode() == raw
+    assert str(call.warnings) == ""
+
+
+def test_details_of_reasoning_go_back_to_those_who_want_them():
+    raw = history('"content":"a","reasoning_details":[{"type":"x"}],"reasoning_content":"b"')
+    body = ask(raw, target(reasoning_details=True)).body.decode()
+    assert body == history('"content":"a","reasoning_details":[{"type":"x"}]')
+
+
 WORDS = st.sampled_from(
     ["messages", "tool_calls", "tool_call_id", "id", "function", "reasoning_content", "thought_signature", "max_tokens"]
 )
@@ -256,6 +335,6 @@ JSON = st.recursive(
     ).map(msgspec.json.encode)
 )
 def test_no_bytes_are_anything_but_a_call_or_a_failure(raw):
-    for to in (target(), target(**REASONER)):
+    for to in (target(), target(**REASONER), target(**REFUSES, developer=False, stream_options=False)):
         with suppress(Failure):
             assert msgspec.json.decode(ask(raw, to).body)["model"] == "m"
