@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters import anthropic, sse
-from adapters.base import Kind
+from adapters.base import Kind, Usage
 from tests.adapters.anthropic.said import STAMP, UNHURRIED, call, event, message, stream_of, text, tool_use
 
 
@@ -59,10 +59,36 @@ def test_after_the_end_nothing_is_said():
     assert (stream.feed(delta(type="text_delta", text="late")), stream.end()) == (b"", b"")
 
 
-def test_after_a_failure_nothing_is_said():
-    stream, said = hear(b"data: {oops\n\n", END)
+@pytest.mark.parametrize("cut", [0, 2], ids=["in later events", "in one that waits for its end"])
+def test_after_a_failure_nothing_is_said(cut):
+    late = delta(type="text_delta", text="late")
+    stream, said = hear(b"data: {oops\n\n" + late[: len(late) - cut], late, END)
     assert (said, stream.done, stream.failure.kind) == ([], False, Kind.TRANSIENT)
     assert (stream.feed(END), stream.end()) == (b"", b"")
+
+
+def test_the_end_of_nothing_is_a_failure_at_once():
+    stream = anthropic.stream(call(stream=True), STAMP)
+    assert stream.feed(event({"type": "message_stop"})) == b""
+    assert stream.failure is not None
+    assert stream.failure.code == "upstream_stream_truncated"
+
+
+def test_where_nothing_was_counted_the_counts_are_nothing():
+    stream, _ = hear(END)
+    assert stream.usage == Usage()
+
+
+def test_a_message_without_a_model_is_from_the_one_that_was_asked():
+    stream = anthropic.stream(call(stream=True), STAMP)
+    said = stream.feed(event({"type": "message_start", "message": {}}) + delta(type="text_delta", text="Hi"))
+    assert b'"model":"asked"' in said
+
+
+def test_a_text_that_waits_for_its_end_is_said_before_the_end():
+    reason = event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}})
+    stream, said = hear(reason, delta(type="text_delta", text="Hi")[:-2])
+    assert (stream.done, said[1:]) == (True, [{"content": "Hi"}, {}])
 
 
 @pytest.mark.parametrize(
@@ -73,6 +99,7 @@ def test_after_a_failure_nothing_is_said():
         b'{"type":"content_block_delta"}',
         b'{"type":"content_block_start"}',
         b'{"type":"message_start"}',
+        b'{"type":"message_delta"}',
         b'{"delta":{"type":"text_delta","text":"of no type"}}',
         b'{"type":"content_block_delta","delta":{"type":"from_the_future"}}',
         b'{"type":"content_block_delta","delta":{"type":"citations_delta"}}',
@@ -84,9 +111,13 @@ def test_what_nobody_knows_says_nothing(ignored):
     assert said[1:] == [{"content": "Hi"}, {}]
 
 
+HALF = b'{"type":"error","error":"\xff"}'
+DEEP = b'{"error":' * 100_000
+
+
 @pytest.mark.parametrize(
     "broken",
-    [b"{", b"[]", b"5", b'"x"', b"\xff", b"[" * 100_000, b'{"type":5}', b'{"type":"error","message":5}'],
+    [b"{", b"[]", b"5", b'"x"', b"\xff", b"[" * 100_000, b'{"type":5}', b'{"type":"error","message":5}', HALF, DEEP],
 )
 def test_what_cannot_be_read_is_a_failure(broken):
     stream, said = hear(delta(type="text_delta", text="Hi") + b"data: " + broken + b"\n\n")
@@ -132,6 +163,39 @@ def test_a_call_that_stands_in_its_start_and_one_in_pieces():
         *("", '{"a":1}'),
         *("", '{"a":1}'),
     ]
+
+
+def test_blocks_may_be_bare():
+    bare = [{"type": kind} for kind in ("text", "thinking", "redacted_thinking", "tool_use")]
+    _, said = hear(*(piece for block in bare for piece in (start(block), STOP)), END)
+    call = {"index": 0, "id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+    assert said[1:-1] == [
+        {"thinking_blocks": [{"index": 0, "type": "thinking", "thinking": "", "signature": ""}]},
+        {"thinking_blocks": [{"index": 1, "type": "redacted_thinking", "data": ""}]},
+        {"tool_calls": [call]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]},
+    ]
+
+
+def test_deltas_may_be_bare():
+    _, said = hear(start({"type": "thinking"}), delta(type="thinking_delta"), delta(type="text_delta"), STOP, END)
+    assert said[1:-1] == [
+        {"thinking_blocks": [{"index": 0, "type": "thinking", "thinking": "", "signature": ""}]},
+        {"content": ""},  # an answer of no text
+    ]
+
+
+def test_each_block_begins_anew():
+    thoughts = [{"type": "thinking", "thinking": word, "signature": "c2ln"} for word in ("Hm.", "Ah.")]
+    _, said = hear(*stream_of(message(*thoughts)))
+    assert [one["thinking_blocks"] for one in said if "thinking_blocks" in one] == [
+        [{"index": k, **thought}] for k, thought in enumerate(thoughts)
+    ]
+
+
+def test_beside_the_forced_tool_others_are_called():
+    _, said = hear(*stream_of(message(tool_use(input={"a": 1}))), json_tool="json")
+    assert [one["tool_calls"][0]["function"]["arguments"] for one in said if "tool_calls" in one][:1] == [""]
 
 
 def test_trap_33_input_of_the_vendors_own_tools_is_not_heard():
@@ -199,6 +263,18 @@ def test_a_refusal_is_told_and_the_missing_last_event_is_not_missed():
     assert said == [{"role": "assistant", "content": None, "refusal": None}, {"refusal": "No."}, {}]
 
 
+def test_what_is_open_is_closed_before_a_refusal_is_told():
+    reason = event({"type": "message_delta", "delta": {"stop_reason": "refusal"}})
+    _, said = hear(start({"type": "thinking", "thinking": "Hm."}), reason, event({"type": "message_stop"}))
+    assert [list(one) for one in said[1:]] == [["reasoning_content"], ["thinking_blocks"], ["refusal"], []]
+
+
+def test_after_an_error_in_the_same_read_nothing_is_said():
+    told = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    stream, said = hear(event(told) + delta(type="text_delta", text="late") + END)
+    assert (stream.done, said) == (False, [])
+
+
 def test_trap_17_an_error_midway_is_never_a_clean_stop():
     told = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     stream, said = hear(delta(type="text_delta", text="Hi"), event(told), END)
@@ -215,6 +291,7 @@ def test_trap_17_an_error_midway_is_never_a_clean_stop():
         pytest.param(["{", '"a":1', "}"], ["{", '"a":1', "}"], id="no fence: as it comes"),
         pytest.param([" ", "\n", "{}"], [" \n{}"], id="white space waits"),
         pytest.param(["`", "`{"], ["``{"], id="almost a fence"),
+        pytest.param(["`", "`{", "}"], ["``{", "}"], id="almost a fence, and more"),
         pytest.param(["``", "`json\n", "{}", "\n", "```"], ["{}"], id="a fence around the whole"),
         pytest.param(["```\n{}\n```", " there"], ["```\n{}\n``` there"], id="a fence around a part"),
         pytest.param([" "], [" "], id="nothing but white space"),
@@ -225,6 +302,13 @@ def test_one_fence_around_the_whole_is_taken_off(pieces, expected):
     texts = [delta(type="text_delta", text=piece) for piece in pieces]
     _, said = hear(start(text("")), *texts, STOP, END, json_fence=True)
     assert [one["content"] for one in said[(1 if pieces else 0) : -1]] == expected
+
+
+def test_sources_follow_what_was_in_the_fence():
+    cited = {"type": "web_search_result_location", "url": "https://e.com", "title": "E"}
+    _, said = hear(*stream_of(message(text("```\n{}\n```", citations=[cited]))), json_fence=True)
+    assert [list(one) for one in said[1:]] == [["content"], ["annotations"], []]
+    assert said[1] == {"content": "{}"}
 
 
 def test_a_fence_that_is_cut_off_said_nothing_and_another_vendor_may_be_asked():
@@ -258,3 +342,18 @@ def test_nothing_makes_it_raise_and_it_ends_once(pieces, reading):
     said = b"".join([stream.feed(piece) for piece in pieces]) + stream.end()
     assert stream.done is (stream.failure is None)
     assert said.count(sse.DONE) == int(stream.done)
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        event({"type": "message_delta", "usage": {"output_tokens": 7}}),
+        event({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 7}}),
+    ],
+    ids=["no delta", "a delta without a reason"],
+)
+def test_news_of_the_usage_alone_is_no_reason_to_stop(news: bytes):
+    stream, _ = hear(start({"type": "text", "text": "a"}), news)
+    assert stream.usage.completion == 7
+    assert stream.failure
+    assert not stream.done
