@@ -1,8 +1,9 @@
 """The words that pass between the two halves of the house."""
 
+import msgspec
 import pytest
 
-from adapters.base import NOTHING, Capabilities, Failure, Kind, Usage, Warnings, invalid, unsupported
+from adapters.base import NOTHING, Capabilities, Failure, Kind, Reading, Usage, Warnings, invalid, unsupported
 
 
 @pytest.mark.parametrize("kind", Kind, ids=lambda kind: kind.value)
@@ -73,9 +74,28 @@ def test_the_buckets_are_disjoint_and_add_up():
     assert (usage.prompt, usage.cached, usage.cache_written, usage.completion) == (511, 24, 480, 15)
 
 
+@pytest.mark.parametrize("kind", Kind)
+def test_a_kind_is_called_by_its_name(kind):
+    assert kind.value == kind.name.lower()
+
+
+def test_nothing_is_counted_unless_it_is():
+    assert not any(msgspec.structs.astuple(Usage()))
+
+
 def test_a_model_is_supposed_to_be_a_current_one():
-    assert Capabilities().tools
-    assert not Capabilities().prefill
+    able = msgspec.structs.asdict(Capabilities())
+    usual = {"tools", "parallel_tools", "json_schema", "json_with_tools", "sampling", "penalties", "thinking_off"}
+    usual |= {"forced_tool", "system", "stream_options", "developer"}
+    assert {name for name, value in able.items() if value is True} == usual
+    assert (able["input"], able["max_tokens_field"]) == (("text", "image"), "either")
+    assert (able["efforts"], able["thinking"], able["thinking_budget"]) == ((), (), None)
+
+
+def test_an_answer_is_read_plainly_unless_the_request_asked_for_more():
+    reading = msgspec.structs.asdict(Reading())
+    assert {name for name, value in reading.items() if value} == {"choices", "exact"}
+    assert (reading["choices"], reading["model"]) == (1, "")
 
 
 def test_nothing_is_supplied_unless_it_is():

@@ -159,6 +159,13 @@ def test_who_asked_by_functions_is_answered_by_function_call():
     assert choice["finish_reason"] == "function_call"
 
 
+def test_a_function_call_that_was_cut_off_is_cut_off():
+    message = Message(Reading(legacy_functions=True))
+    message.call("c1", "f", '{"a"')
+    message.finish = "length"
+    assert message.choice()["finish_reason"] == "length"
+
+
 def test_who_asked_by_functions_may_be_answered_in_words():
     message = Message(Reading(legacy_functions=True))
     message.text = ["a"]
@@ -174,10 +181,11 @@ def test_who_asked_by_functions_may_be_answered_in_words():
         ('{"input":{"a":1}}', '{"input":{"a":1}}'),
         ('{"other":"a"}', '{"other":"a"}'),
         ('{"input":', '{"input":'),
+        ("[1]", "[1]"),
         ("[" * 100_000, "[" * 100_000),
         ('{"input":' + "[" * 100_000, '{"input":' + "[" * 100_000),
     ],
-    ids=["text", "number", "object", "another name", "half", "deep", "deep inside"],
+    ids=["text", "number", "object", "another name", "half", "list", "deep", "deep inside"],
 )
 def test_a_custom_tools_input_is_unwrapped_or_passed_whole(arguments, text):
     assert completion.custom_input(arguments) == text
@@ -194,6 +202,11 @@ def test_a_custom_tools_input_is_unwrapped_or_passed_whole(arguments, text):
         ("```\n1\n```\n```\n2\n```", "```\n1\n```\n```\n2\n```"),
         ("```", "```"),
         ("``````", "``````"),
+        ("```\n```", ""),
+        ("```json```", "```json```"),
+        ("```\n{}abc", "```\n{}abc"),
+        ("abc\n{}\n```", "abc\n{}\n```"),
+        ("abc\n{}abc", "abc\n{}abc"),
         ('{"a":1}', '{"a":1}'),
         ("Here: ```\n1\n```", "Here: ```\n1\n```"),
     ],

@@ -168,6 +168,16 @@ def test_the_leading_system_messages_stay_blocks_of_their_own():
             [user(), {"role": "function", "name": "g", "content": "x"}], "messages[1].name", "'g'", id="never called"
         ),
         pytest.param(
+            [
+                user(),
+                assistant(function_call={"name": "f", "arguments": "{}"}),
+                {"role": "function", "name": "g", "content": ""},
+            ],
+            "messages[2].name",
+            "'g'",
+            id="another was called",
+        ),
+        pytest.param(
             [user(), assistant(audio={"id": "a"})], "messages[1].audio", "only OpenAI", id="the audio of an answer"
         ),
         pytest.param(
@@ -224,6 +234,11 @@ def test_results_carry_text_and_images():
     talk = read(user(), assistant(tool_calls=[call()]), result(content=[{"type": "text", "text": "a"}, image]))
     (found,) = talk.turns[-1].blocks
     assert found == Result("c1", "f", (Text("a"), Image("u", "messages[2].content[1].image_url.url")))
+
+
+def test_a_deprecated_result_of_nothing_says_nothing():
+    talk = read(user(), assistant(function_call={"name": "f"}), {"role": "function", "name": "f", "content": None})
+    assert talk.turns[-1].blocks == [Result("call_legacy_1", "f", ())]
 
 
 def test_a_custom_tools_call_is_an_object_with_one_text():
@@ -343,6 +358,9 @@ def turns(text: str) -> list[Turn]:
         ("u1 s1 a1", "u(u1) s(s1) a(a1)", "u(u1 <s1>) a(a1)"),
         ("u1 s1", "u(u1) s(s1)", "u(u1 <s1>)"),
         ("u1 s1 u2", "u(u1 <s1> u2)", "u(u1 <s1> u2)"),
+        ("s1 u1", "u(<s1> u1)", "u(<s1> u1)"),
+        ("u1 s1 u2 a1 u3", "u(u1 <s1> u2) a(a1) u(u3)", "u(u1 <s1> u2) a(a1) u(u3)"),
+        ("u1 s1 u2 s2 u3", "u(u1 <s1> u2 <s2> u3)", "u(u1 <s1> u2 <s2> u3)"),
         ("u1 a1 s1 u2", "u(u1) a(a1) u(<s1> u2)", "u(u1) a(a1) u(<s1> u2)"),
         ("u1 a1 s1", "u(u1) a(a1) u(<s1>)", "u(u1) a(a1) u(<s1>)"),
         ("a1 s1 a2 u1", "a(a1) u(<s1>) a(a2) u(u1)", "a(a1) u(<s1>) a(a2) u(u1)"),
@@ -363,6 +381,16 @@ def test_trap_10_results_stay_in_front_of_a_system_message():
         Turn("user", [Text("u2")]),
     ]
     assert shape(Conversation([], fold_system(said, keep=False))).endswith("u(?c1 <system>s1</system> u2)")
+
+
+def test_trap_10_results_come_first_though_a_system_message_stands_before_them():
+    said = [
+        Turn("user", [Text("u1")]),
+        Turn("assistant", [Call("c1", "f", msgspec.Raw(b"{}"))]),
+        Turn("system", [Text("s1")]),
+        Turn("user", [Result("c1", "f", ())]),
+    ]
+    assert shape(Conversation([], fold_system(said, keep=False))).endswith("u(?c1 <system>s1</system>)")
 
 
 def test_folding_changes_nothing_that_is_folded_again_for_another_vendor():

@@ -8,6 +8,7 @@ from adapters import errors
 from adapters.base import Kind
 from adapters.errors import BROKEN, POLICY, QUOTA, TOO_LONG, Rule, Said, judge
 
+CALLERS = "invalid_request_error"
 RULES = (
     Rule(400, TOO_LONG, texts=("too long", "exceeds the window")),
     Rule(429, QUOTA, frozenset({"insufficient_quota", "billing"})),
@@ -29,6 +30,7 @@ def said(status: int, message: str = "", codes: str = "", **more) -> Said:
         pytest.param(said(429, "", "other"), Kind.RATE_LIMITED, 429, id="another code"),
         pytest.param(said(418, "harm", "policy"), Kind.POLICY, 400, id="any status, by code and text"),
         pytest.param(said(418, "", "policy"), Kind.CALLER, 400, id="code without the text"),
+        pytest.param(said(300), Kind.KEY, 502, id="several ways: misrouted"),
         pytest.param(said(301), Kind.KEY, 502, id="redirected: misrouted"),
         pytest.param(said(499), Kind.CALLER, 400, id="an unknown status of the caller's"),
         pytest.param(said(599), Kind.TRANSIENT, 502, id="an unknown status of the vendor's"),
@@ -97,6 +99,35 @@ def test_a_body_that_tells_secrets_is_not_relayed():
     assert failure.message == "Rate limit reached in organization [removed]"
 
 
+def test_a_body_that_is_no_text_is_relayed_as_it_is():
+    assert judge(said(400, "Bad.", body=b"\xff"), ()).body == b"\xff"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "code", "type"),
+    [
+        pytest.param(errors.BAD_REQUEST, 400, None, CALLERS, id="malformed"),
+        pytest.param(errors.TOO_LONG, 400, "context_length_exceeded", CALLERS, id="too long"),
+        pytest.param(errors.TOO_LARGE, 413, "request_too_large", CALLERS, id="too large"),
+        pytest.param(errors.NOT_FOUND, 404, None, CALLERS, id="not there"),
+        pytest.param(errors.CONFLICT, 409, None, "conflict_error", id="a conflict"),
+        pytest.param(errors.POLICY, 400, "content_filter", CALLERS, id="policy"),
+        pytest.param(errors.UNSUPPORTED, 400, "unsupported_parameter", CALLERS, id="unsupported"),
+        pytest.param(errors.MODEL, 404, "model_not_found", CALLERS, id="no such model"),
+        pytest.param(errors.KEY, 503, "upstream_auth_error", "server_error", id="our key"),
+        pytest.param(errors.QUOTA, 503, "upstream_quota_exhausted", "server_error", id="our money"),
+        pytest.param(errors.LIMITED, 429, "rate_limit_exceeded", "rate_limit_error", id="too fast"),
+        pytest.param(errors.BROKEN, 502, None, "server_error", id="broken"),
+        pytest.param(errors.OVERLOADED, 503, "server_is_overloaded", "server_error", id="too busy"),
+        pytest.param(errors.TIMED_OUT, 504, "upstream_timeout", "server_error", id="too late"),
+        pytest.param(errors.MISROUTED, 502, "upstream_misconfigured", "server_error", id="a wrong address"),
+    ],
+)
+def test_what_the_client_hears_of_each_verdict(verdict, status, code, type):
+    failure = judge(said(418), (Rule(0, verdict),))
+    assert (failure.status, failure.code, failure.type) == (status, code, type)
+
+
 def test_a_rules_own_param_and_wait_fill_the_gaps():
     assert judge(said(400, "too long"), RULES).param == "messages"
     assert judge(said(503), ()).retry_after == 5
@@ -129,6 +160,9 @@ def test_messages_are_scrubbed(message, shown):
         pytest.param({"retry-after-ms": "1500", "retry-after": "9"}, 1.5, id="milliseconds go first"),
         pytest.param({"retry-after-ms": "soon", "retry-after": "9"}, 9.0, id="milliseconds that are none"),
         pytest.param({"retry-after": "0.5"}, 0.5, id="parts of a second"),
+        pytest.param({"retry-after": "0"}, 0.0, id="at once"),
+        pytest.param({"retry-after": "9999999"}, 9_999_999.0, id="a season"),
+        pytest.param({"retry-after": "10000000"}, None, id="longer than anybody waits"),
         pytest.param({"retry-after": "-1"}, None, id="in the past"),
         pytest.param({"retry-after": "nan"}, None, id="not a number"),
         pytest.param({"retry-after": "inf"}, None, id="never"),
@@ -143,6 +177,11 @@ def test_messages_are_scrubbed(message, shown):
             {"retry-after": "Sun, 22 Nov 2026 10:00:30 GMT", "date": "Sun, 22 Nov 2026 10:00:00"},
             None,
             id="a clock without a zone",
+        ),
+        pytest.param(
+            {"retry-after": f"Sun, 22 Nov 2026 10:00:30 +{'9' * 20}", "date": "Sun, 22 Nov 2026 10:00:00 GMT"},
+            None,
+            id="a zone beyond all bounds",
         ),
         pytest.param({}, None, id="nothing said"),
     ],

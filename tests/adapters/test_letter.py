@@ -64,8 +64,17 @@ def test_what_is_unknown_takes_nothing_else_away():
     assert (len(chat.messages), chat.temperature) == (2, 0.5)
 
 
+def test_what_is_unknown_in_one_kind_of_part_stays_in_another():
+    image = {"type": "image_url", "image_url": {"url": "u"}, "text": "x"}
+    chat, unknown = read({"role": "user", "content": [image, {"type": "text", "text": "a"}]})
+    assert unknown == ["messages[].content[].text"]
+    assert chat.messages[0].content[1].text == "a"
+
+
 def test_a_long_history_costs_one_round():
     assert read(*[{**USER, "x": i} for i in range(500)])[1] == ["messages[].x"]
+    parts = [{"type": "text", "text": "a", "x": i} for i in range(500)]
+    assert read({"role": "user", "content": parts})[1] == ["messages[].content[].x"]
 
 
 def test_a_sibling_that_lacks_the_way_is_passed_over():
@@ -84,18 +93,9 @@ def test_too_much_that_is_unknown_is_no_chat_completion():
     assert failure.param == "x0"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "x` - at `$.messages[9]",
-        "x` - at `$.messages[0].content.a",
-        "x` - at `$.temperature.b",
-        "x` - at `$.messages",
-        "x` - at `$.model",
-    ],
-)
-def test_a_name_that_imitates_the_decoders_words_is_refused(name):
-    assert refusal(temperature=1, **{name: 1})
+@pytest.mark.parametrize("path", ["messages[9]", "messages[0].content.a", "temperature.b", "messages", "model"])
+def test_a_name_that_imitates_the_decoders_words_is_refused(path):
+    assert refusal(temperature=1, **{f"x` - at `$.{path}": 1}).param == path
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,21 @@ def test_a_name_that_imitates_the_decoders_words_is_refused(name):
     [
         pytest.param({"temperature": "hot"}, "temperature", "expected `float | null`, got `str`", id="a wrong type"),
         pytest.param({"temperature": "hot", "x": 1}, "temperature", "expected `float | null`", id="and one unknown"),
+        pytest.param(
+            {"x": {}, "temperature": "hot"}, "temperature", "expected `float | null`", id="behind one unknown"
+        ),
+        pytest.param(
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "x": 1}, "b"]}]},
+            "messages[0].content[1]",
+            "expected `object`",
+            id="a text for a part, behind one unknown",
+        ),
+        pytest.param(
+            {"tools": [{"type": "function", "function": {"name": "f", "x": 1}}, "function"]},
+            "tools[1]",
+            "expected `object`",
+            id="a text for a tool, behind one unknown",
+        ),
         pytest.param({"messages": [{"role": "user"}]}, "messages[0].content", "Missing", id="missing, deep inside"),
         pytest.param({"messages": [{"role": "king", "content": ""}]}, "messages[0].role", "'king'", id="unknown role"),
         pytest.param({"messages": [{"content": ""}]}, "messages[0].role", "Missing", id="no role"),
@@ -140,6 +155,7 @@ def test_what_is_no_letter_is_refused(raw, code):
         letter.read(raw)
     assert (caught.value.status, caught.value.code) == (400, code)
     assert "None" not in caught.value.message
+    assert ("nested too deeply" in caught.value.message) is (raw.count(b"[") > 1000)
 
 
 WORDS = st.sampled_from(

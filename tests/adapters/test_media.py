@@ -27,6 +27,7 @@ def b64(data: bytes) -> str:
         (b"%PDF-1.7", "application/pdf"),
         (WEBP, "image/webp"),
         (b"RIFF\x10\0\0\0WAVEfmt ", None),
+        (b"FORM\x10\0\0\0WEBPVP8 ", None),
         (b"hello", None),
         (b"", None),
     ],
@@ -42,6 +43,9 @@ def test_the_first_bytes_give_it_away(head, kind):
         pytest.param("image/jpg", b64(b"?" * 60), None, "image/jpeg", id="trap 31: declared as jpg"),
         pytest.param("image/jpg", b64(JPEG), None, "image/jpeg", id="trap 31: a jpg that is one"),
         pytest.param("audio/mpeg", "", None, "audio/mp3", id="one of two names"),
+        pytest.param("audio/x-wav", "", None, "audio/wav", id="another of two names"),
+        pytest.param("image/pjpeg", b64(b"?" * 60), None, "image/jpeg", id="one of three names"),
+        pytest.param("text/plain", b64(PNG)[:64] + "A", None, "image/png", id="its beginning is enough"),
         pytest.param("text/plain", b64(b"hello"), "a.pdf", "text/plain", id="declared, and not contradicted"),
         pytest.param("", b64(b"%PDF-1.7"), None, "application/pdf", id="not declared, but plain"),
         pytest.param("", b64(b"a,b"), "Table.CSV", "text/csv", id="known by its name"),
@@ -54,6 +58,26 @@ def test_the_first_bytes_give_it_away(head, kind):
 )
 def test_what_it_is(declared, data, filename, kind):
     assert media.kind(declared, data, filename) == kind
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [
+        ("pdf", "application/pdf"),
+        ("txt", "text/plain"),
+        ("md", "text/markdown"),
+        ("csv", "text/csv"),
+        ("html", "text/html"),
+        ("json", "application/json"),
+        ("png", "image/png"),
+        ("jpg", "image/jpeg"),
+        ("jpeg", "image/jpeg"),
+        ("gif", "image/gif"),
+        ("webp", "image/webp"),
+    ],
+)
+def test_where_nothing_else_tells_the_ending_does(ending, kind):
+    assert media.kind("", b64(b"?"), f"some.file.{ending}") == kind
 
 
 @given(st.text(), st.text() | st.binary().map(b64), st.none() | st.text())

@@ -96,6 +96,8 @@ def test_trap_25_what_is_told_later_replaces_and_what_is_not_told_stays():
 )
 def test_tiers(said, tier):
     assert answer(message(usage=said)).get("service_tier") == tier
+    whole = anthropic.response(msgspec.json.encode(message(usage=said)), call(), STAMP)
+    assert (whole.service_tier, whole.finish) == (tier, "stop")
 
 
 # --- how it ended
@@ -175,6 +177,15 @@ def test_thinking_is_told_as_text_and_kept_as_blocks():
     assert (found["reasoning_content"], found["thinking_blocks"], found["content"]) == ("Hm.", [thought, hidden], "Ho")
 
 
+def test_blocks_may_be_bare():
+    found = told({"type": "thinking"}, {"type": "redacted_thinking"}, {"type": "text"}, {"type": "tool_use"})
+    assert found["thinking_blocks"] == [
+        {"type": "thinking", "thinking": "", "signature": ""},
+        {"type": "redacted_thinking", "data": ""},
+    ]
+    assert (found["content"], found["tool_calls"][0]["id"]) == (None, "")
+
+
 @pytest.mark.parametrize("kind", ["server_tool_use", "web_search_tool_result", "mcp_tool_use", "from_the_future", ""])
 def test_trap_33_what_the_client_cannot_answer_is_not_told(kind):
     found = told({"type": kind, "id": "x", "name": "web_search", "input": {"a": 1}, "content": []})
@@ -219,6 +230,8 @@ def test_annotations_count_characters_of_the_joined_text():
         (b'{"type":"message","content":[],"usage":{"input_tokens":9007199254740993}}', Kind.TRANSIENT),
         (b'{"type":"message","content":[{"type":"tool_use","input":{"a":"\xff"}}]}', Kind.TRANSIENT),
         (b"[" * 100_000, Kind.TRANSIENT),
+        (b'{"error":' * 100_000, Kind.TRANSIENT),
+        (b'{"type":"message","content":[],"model":"\xff"}', Kind.TRANSIENT),
         (b'{"error":{"type":"overloaded_error"}}', Kind.OVERLOADED),
         (b'{"error":{"type":"rate_limit_error"},"type":"message","content":[]}', Kind.RATE_LIMITED),
     ],

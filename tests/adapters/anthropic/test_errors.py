@@ -86,7 +86,12 @@ ROWS: list[Any] = [
         pytest.param(
             (403, told("permission_error", code=code)), (Kind.CALLER, 400, None, None, None, None), id=f"403 {code}"
         )
-        for code in ("user_profile_not_billable", "user_profile_billing_not_authorized", "sandbox_egress_restricted")
+        for code in (
+            "user_profile_not_found",
+            "user_profile_not_billable",
+            "user_profile_billing_not_authorized",
+            "sandbox_egress_restricted",
+        )
     ),
     pytest.param(
         (404, told("not_found_error", "model: claude-9")),
@@ -132,6 +137,25 @@ ROWS: list[Any] = [
         (Kind.QUOTA, 503, "upstream_quota_exhausted", None, None, ACCOUNT),
         id="trap 20: a subscription without overage",
     ),
+    pytest.param(
+        (500, told("api_error"), {"anthropic-ratelimit-unified-overage-disabled-reason": "out_of_credits"}),
+        (Kind.TRANSIENT, 502, None, None, None, "It said so."),
+        id="a subscription without overage, and something else broken",
+    ),
+    pytest.param(
+        (500, told("overloaded_error")),
+        (Kind.OVERLOADED, 503, "server_is_overloaded", None, 5, None),
+        id="overloaded, told as 500",
+    ),
+    pytest.param(
+        (500, b'{"error": {"type": "api_error", "message": null}}'),
+        (Kind.TRANSIENT, 502, None, None, None, "The provider answered with status 500."),
+        id="no message",
+    ),
+    pytest.param(
+        (500, b'{"error": "\xff"}'), (Kind.TRANSIENT, 502, None, None, None, '{"error": "�"}'), id="half a character"
+    ),
+    pytest.param((500, b'{"error":' * 100_000), (Kind.TRANSIENT, 502, None, None, None, None), id="without end"),
     pytest.param((500, told("api_error")), (Kind.TRANSIENT, 502, None, None, None, "It said so."), id="broken"),
     *(
         pytest.param(
@@ -189,25 +213,26 @@ def test_the_vendors_message_loses_what_looks_like_a_key():
 
 
 @pytest.mark.parametrize(
-    ("type", "kind"),
+    ("type", "kind", "status"),
     [
-        ("invalid_request_error", Kind.CALLER),
-        ("authentication_error", Kind.KEY),
-        ("billing_error", Kind.QUOTA),
-        ("permission_error", Kind.KEY),
-        ("not_found_error", Kind.MODEL),
-        ("conflict_error", Kind.TRANSIENT),
-        ("request_too_large", Kind.CALLER),
-        ("rate_limit_error", Kind.RATE_LIMITED),
-        ("api_error", Kind.TRANSIENT),
-        ("timeout_error", Kind.TIMEOUT),
-        ("overloaded_error", Kind.OVERLOADED),
-        ("from_the_future", Kind.TRANSIENT),
-        (None, Kind.TRANSIENT),
+        ("invalid_request_error", Kind.CALLER, 400),
+        ("authentication_error", Kind.KEY, 503),
+        ("billing_error", Kind.QUOTA, 503),
+        ("permission_error", Kind.KEY, 503),
+        ("not_found_error", Kind.MODEL, 404),
+        ("conflict_error", Kind.TRANSIENT, 409),
+        ("request_too_large", Kind.CALLER, 413),
+        ("rate_limit_error", Kind.RATE_LIMITED, 429),
+        ("api_error", Kind.TRANSIENT, 502),
+        ("timeout_error", Kind.TIMEOUT, 504),
+        ("overloaded_error", Kind.OVERLOADED, 503),
+        ("from_the_future", Kind.TRANSIENT, 502),
+        (None, Kind.TRANSIENT, 502),
     ],
 )
-def test_an_error_in_a_stream_means_what_its_status_would_have_meant(type, kind):
-    assert in_stream({"type": type, "message": "It said so."}).kind is kind
+def test_an_error_in_a_stream_means_what_its_status_would_have_meant(type, kind, status):
+    failure = in_stream({"type": type, "message": "It said so."})
+    assert (failure.kind, failure.status) == (kind, status)
 
 
 @pytest.mark.parametrize("told", [None, "text", 5, [], {"type": {}}, {"message": 5, "details": {"error_code": []}}])

@@ -64,6 +64,20 @@ def test_https_is_fetched_by_the_vendor():
     assert source == {"type": "url", "url": "https://e.com/a.png"}
 
 
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (PNG, "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF0000WEBPVP8 ", "image/webp"),
+    ],
+)
+def test_an_image_of_a_kind_that_claude_sees(head, kind):
+    url = f"data:;base64,{base64.b64encode(head).decode()}"
+    assert body(messages=[user([image(url)])])["messages"][0]["content"][0]["source"]["media_type"] == kind
+
+
 def test_an_image_of_a_kind_that_claude_does_not_see():
     with pytest.raises(Failure) as caught:
         ask(messages=[user([image("data:image/svg+xml;base64,PHN2Zz4=")])])
@@ -138,6 +152,7 @@ def test_thinking_alone_is_no_turn_when_thinking_is_off():
     thought = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
     said = body(messages=[user("A"), {"role": "assistant", "thinking_blocks": [thought]}, user("B")])
     assert [turn["role"] for turn in said["messages"]] == ["user"]
+    assert [block["text"] for block in said["messages"][0]["content"]] == ["A", "B"]
 
 
 def test_trap_34_a_conversation_that_the_assistant_begins():
@@ -210,11 +225,19 @@ def test_a_file_that_claude_reads(data, filename, source):
     assert block == {"type": "document", "source": source, **title}
 
 
-@pytest.mark.parametrize("data", ["data:text/plain,hi", "data:text/plain;base64,/w==", "data:text/plain;base64,a"])
+@pytest.mark.parametrize(
+    "data",
+    ["data:text/plain,hi", "data:text/plain;base64,/w==", "data:text/plain;base64,a!Gk=", "data:text/plain;base64,a"],
+)
 def test_a_file_that_cannot_be_decoded(data):
     with pytest.raises(Failure) as caught:
         ask(messages=file(data, "a.txt"))
     assert caught.value.param == "messages[0].content[0].file.file_data"
+
+
+def test_a_file_may_be_marked():
+    part = {"type": "file", "file": {"file_data": "JVBERi0xLjQK"}, "prompt_cache_breakpoint": {"mode": "explicit"}}
+    assert body(messages=[user([part])])["messages"][0]["content"][0]["cache_control"] == {"type": "ephemeral"}
 
 
 def test_an_image_that_comes_as_a_file():

@@ -70,6 +70,21 @@ def test_where_to_search():
 
 def test_a_choice_that_nobody_needs_is_not_sent():
     assert "tool_choice" not in body(tools=[function()], parallel_tool_calls=True)
+    assert "tool_choice" not in body(web_search_options={}, parallel_tool_calls=False)
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_a_search_is_offered_beside_tools(choice):
+    call = ask(tools=[function()], tool_choice=choice, web_search_options={})
+    assert b'"name":"web_search"' in call.body
+    assert str(call.warnings) == ""
+
+
+def test_a_renamed_tool_of_the_history_is_not_taken_for_our_own():
+    history = [user(), {"role": "assistant", "tool_calls": [called(name="json_tool_call")]}, result()]
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    said = body(messages=history, response_format=schema)
+    assert [tool["name"] for tool in said["tools"]] == ["json_tool_call_2", "json_tool_call"]
 
 
 @pytest.mark.parametrize(

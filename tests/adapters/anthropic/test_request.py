@@ -80,6 +80,7 @@ def test_a_cap_that_is_none(asked, param):
 
 SMALL = {"context": 200_000, "max_output": 64_000}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo" + "A" * 600_000}}
+SMALL_PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo"}}
 PAPER = {"type": "file", "file": {"file_data": "JVBERi0xLjQK" + "A" * 639_988, "filename": "a.pdf"}}
 CALLED = [{"role": "assistant", "tool_calls": [called()]}, result(content=[PICTURE])]
 
@@ -92,8 +93,10 @@ CALLED = [{"role": "assistant", "tool_calls": [called()]}, result(content=[PICTU
         pytest.param([user("x" * 900_000)], SMALL, range(4096, 4097), id="very long: never less than this"),
         pytest.param([user("x" * 900_000)], {**SMALL, "max_output": 2000}, range(2000, 2001), id="than the maximum"),
         pytest.param([user("x" * 900_000)], {"context": 1_000_000}, range(64_000, 64_001), id="a large window"),
+        pytest.param([user("x" * 900_000)], {"context": 200_001}, range(64_000, 64_001), id="one token larger"),
         pytest.param([user([PICTURE])], SMALL, range(64_000, 64_001), id="an image is few tokens and many bytes"),
         pytest.param([user(), *CALLED], SMALL, range(64_000, 64_001), id="in the result of a tool too"),
+        pytest.param([user([SMALL_PICTURE] * 100)], SMALL, range(36_000, 40_001), id="but it is some"),
         pytest.param([user([PAPER] * 8)], SMALL, range(39_000, 40_001), id="pages of a document are in between"),
     ],
 )
@@ -112,6 +115,7 @@ def test_without_a_cap_small_windows_are_not_overfilled(messages, to, expected):
         pytest.param(BUDGET, {"temperature": 1, "top_p": 0.9}, {"top_p": 0.9}, "", id="1 is no wish"),
         pytest.param(BUDGET, {"temperature": 0.5, "top_p": 1}, {"temperature": 0.5}, "", id="nor here"),
         pytest.param(FREE, {"temperature": 1.5}, {"temperature": 1}, "clamped=temperature", id="clamped"),
+        pytest.param(FREE, {"temperature": 2}, {"temperature": 1}, "clamped=temperature", id="the most, clamped"),
         pytest.param(ADAPTIVE, {"temperature": 0, "top_p": 0}, {}, "dropped=temperature,top_p", id="trap 14: neither"),
         pytest.param(ADAPTIVE, {"temperature": 1, "top_p": 1}, {}, "", id="neither was wished"),
         pytest.param(
@@ -147,6 +151,13 @@ def test_sampling_out_of_range_is_refused_by_every_model(able, name, value):
 def test_prefill_where_it_is_taken(content, expected):
     said = body(BUDGET, messages=[user(), {"role": "assistant", "content": content}])
     assert said["messages"][-1]["content"] == [{"type": "text", "text": expected}]
+
+
+def test_only_what_stands_at_the_end_of_a_prefill_is_trimmed():
+    turn = {"role": "assistant", "content": [{"type": "text", "text": "A "}, {"type": "text", "text": "B "}]}
+    said = body(BUDGET, messages=[user(), turn, user(), turn])
+    texts = [[block["text"] for block in said["messages"][k]["content"]] for k in (1, 3)]
+    assert texts == [["A ", "B "], ["A ", "B"]]
 
 
 @pytest.mark.parametrize(("able", "members"), [(ADAPTIVE, {}), (ALWAYS, {}), (BUDGET, {"reasoning_effort": "low"})])

@@ -119,6 +119,17 @@ def test_what_the_subset_has_is_kept(kept):
             {"anyOf": [NUMBER], "description": 'oneOf: [{"type":"number"}]'},
             id="beside anyOf it is a note",
         ),
+        pytest.param(
+            {"$ref": "#/definitions/a", "definitions": {"a": {"type": "integer", "minimum": 1}}},
+            {"$ref": "#/definitions/a", "definitions": {"a": {"type": "integer", "description": "minimum: 1"}}},
+            id="in the older spelling too",
+        ),
+        pytest.param(
+            {"type": ["object", "null"]},
+            {"type": ["object", "null"], "additionalProperties": False},
+            id="though nothing is said of its properties",
+        ),
+        pytest.param({"type": [[]], "enum": ["a"]}, {"enum": ["a"]}, id="a type of none"),
         pytest.param({"$ref": "#/a", "description": "unheard"}, {"$ref": "#/a"}, id="a reference stands alone"),
         pytest.param(
             {"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer", "minimum": 1}}},
@@ -157,6 +168,23 @@ def test_cleaning(given, expected):
     assert schema.clean(given) == expected
 
 
+@pytest.mark.parametrize(
+    "format",
+    ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"],
+)
+def test_the_formats_that_the_subset_has(format):
+    assert schema.clean({"type": "string", "format": format}) == {"type": "string", "format": format}
+
+
+@pytest.mark.parametrize(
+    ("kind", "misfit"),
+    [("string", 1), *((kind, "a") for kind in ("number", "integer", "boolean", "null", "array"))],
+)
+def test_a_type_that_its_enum_contradicts_is_left_out(kind, misfit):
+    assert schema.clean({"type": kind, "enum": [misfit]}) == {"enum": [misfit]}
+    assert schema.clean({"type": [kind, "from the future"], "enum": [misfit]})["type"] == [kind, "from the future"]
+
+
 def test_cleaning_leaves_the_clients_own_schema_alone():
     given = {"type": "object", "properties": {"a": {"oneOf": [{"minimum": 1, "type": "integer"}]}}}
     before = repr(given)
@@ -168,6 +196,13 @@ def nested(depth: int) -> dict[str, Any]:
     found = dict(NUMBER)
     for _ in range(depth):
         found = closed(a=found)
+    return found
+
+
+def lists(depth: int) -> dict[str, Any]:
+    found = dict(NUMBER)
+    for _ in range(depth):
+        found = {"type": "array", "items": found}
     return found
 
 
@@ -189,6 +224,9 @@ def chain(length: int) -> dict[str, Any]:
         pytest.param({**closed(a=NUMBER), "additionalProperties": True}, "any name", id="open"),
         pytest.param({**closed(a=NUMBER), "additionalProperties": NUMBER}, "any name", id="a map"),
         pytest.param({"anyOf": [NUMBER, {"type": "object"}]}, "any name", id="an open alternative"),
+        pytest.param({"oneOf": [NUMBER, {"type": "object"}]}, "any name", id="an open alternative of one"),
+        pytest.param({"allOf": [{"type": "object"}]}, "any name", id="an open one that all of are"),
+        pytest.param({**closed(a=NUMBER), "required": ["a", []]}, None, id="what is no name is not required"),
         pytest.param({"type": "array", "items": {"type": "object"}}, "any name", id="open items"),
         pytest.param({}, "any type", id="anything"),
         pytest.param(closed(a=True), "any type", id="a property of anything"),
@@ -215,11 +253,16 @@ def chain(length: int) -> dict[str, Any]:
         pytest.param(closed(a={"$ref": "#/anyOf/0"}) | {"anyOf": [NUMBER]}, None, id="a reference into a list"),
         pytest.param(nested(60), None, id="deep"),
         pytest.param(nested(70), "nested too deeply", id="too deep"),
+        pytest.param(lists(126), None, id="deep lists"),
+        pytest.param(lists(127), "nested too deeply", id="too deep lists"),
         pytest.param(chain(60), None, id="many ways, walked once"),
         pytest.param({"properties": {f"p{i}": NUMBER for i in range(24)}}, None, id="24 optional"),
         pytest.param({"properties": {f"p{i}": NUMBER for i in range(25)}}, "25 optional", id="25 optional"),
         pytest.param(closed(**{f"p{i}": {"type": ["string", "null"]} for i in range(16)}), None, id="16 unions"),
         pytest.param(closed(**{f"p{i}": {"anyOf": [NUMBER]} for i in range(17)}), "17 properties", id="17 unions"),
+        pytest.param(
+            closed(**{f"p{i}": {"oneOf": [NUMBER]} for i in range(17)}), "17 properties", id="in another word"
+        ),
     ],
 )
 def test_obstacles(given, why):

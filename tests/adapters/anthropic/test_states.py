@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters import anthropic
@@ -11,6 +12,7 @@ from adapters.envelope import Envelope, seal
 
 BUDGET = Capabilities(thinking=("enabled", "disabled"), thinking_budget=(1024, 32000))
 ADAPTIVE = Capabilities(thinking=("adaptive", "disabled"), efforts=("low", "high"))
+BOTH = Capabilities(thinking=("enabled", "adaptive"), efforts=("low", "high"), thinking_budget=(1024, 32000))
 THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "S"}
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 STAMP = Stamp("chatcmpl-1", 1)
@@ -47,8 +49,13 @@ def letter(effort: str | None = "low", **brought: Any) -> Envelope:
         (letter(None), BUDGET, []),
         (letter("none"), BUDGET, []),
         (letter(), ADAPTIVE, []),
+        (letter(), BOTH, []),
+        (letter(), Capabilities(), []),
     ],
-    ids=["lost", "brought", "not asked to think", "asked not to think", "a model that does not insist"],
+    ids=[
+        *("lost", "brought", "not asked to think", "asked not to think"),
+        *("a model that does not insist", "a model that need not insist", "a model that does not think"),
+    ],
 )
 def test_thinking_is_wanted_back_where_the_model_insists(
     envelope: Envelope, able: Capabilities, wanted: list[str]
@@ -86,7 +93,7 @@ def test_what_the_client_brings_counts_for_more_than_what_is_known() -> None:
 
 ANSWER: dict[str, Any] = {
     "type": "message",
-    "content": [THOUGHT, {"type": "tool_use", "id": "toolu_9", "name": "f", "input": {}}],
+    "content": [THOUGHT, *({"type": "tool_use", "id": id, "name": "f", "input": {}} for id in ("toolu_9", "toolu_8"))],
     "stop_reason": "tool_use",
     "usage": {},
 }
@@ -98,6 +105,8 @@ EVENTS: list[dict[str, Any]] = [
     {"type": "content_block_stop", "index": 0},
     {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "toolu_9", "name": "f"}},
     {"type": "content_block_stop", "index": 1},
+    {"type": "content_block_start", "index": 2, "content_block": {"type": "tool_use", "id": "toolu_8", "name": "f"}},
+    {"type": "content_block_stop", "index": 2},
     {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}},
     {"type": "message_stop"},
 ]
@@ -117,6 +126,12 @@ def test_an_answer_is_kept_by_its_first_call_where_the_model_insists(able: Capab
     assert list(whole) == list(stream.states) == kept
     assert [json.loads(state) for state in whole.values()] == [[THOUGHT]] * len(kept)
     assert dict(whole) == stream.states
+
+
+def test_an_answer_that_was_forced_is_not_kept_because_nothing_was_thought() -> None:
+    body = msgspec.json.decode(letter().raw) | {"tool_choice": "required"}
+    call = anthropic.request(seal(json.dumps(body).encode()), target(BUDGET), NOTHING)
+    assert not call.reading.keeps_states
 
 
 def test_an_answer_without_calls_or_without_thoughts_is_not_kept() -> None:

@@ -113,11 +113,25 @@ def test_what_nobody_knows_says_nothing(ignored):
 
 HALF = b'{"type":"error","error":"\xff"}'
 DEEP = b'{"error":' * 100_000
+GRAMMAR = ["message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"]
+ODD = [msgspec.json.encode({"type": type, "delta": 5}) for type in [*GRAMMAR, "message_stop", "error"]]
 
 
 @pytest.mark.parametrize(
     "broken",
-    [b"{", b"[]", b"5", b'"x"', b"\xff", b"[" * 100_000, b'{"type":5}', b'{"type":"error","message":5}', HALF, DEEP],
+    [
+        b"{",
+        b"[]",
+        b"5",
+        b'"x"',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"type":5}',
+        b'{"type":"error","message":5}',
+        HALF,
+        DEEP,
+        *ODD,
+    ],
 )
 def test_what_cannot_be_read_is_a_failure(broken):
     stream, said = hear(delta(type="text_delta", text="Hi") + b"data: " + broken + b"\n\n")

@@ -76,6 +76,14 @@ def test_reasoning_effort(able, word, expected, said):
     assert thought(able, word) == (expected, said)
 
 
+@pytest.mark.parametrize(
+    ("word", "tokens"),
+    [("minimal", 1024), ("low", 2048), ("medium", 8192), ("high", 16384), ("xhigh", 32000), ("max", 32000)],
+)
+def test_a_budget_where_the_cap_leaves_room(word, tokens):
+    assert thought(BUDGET, word, None, 100_000) == (budget(tokens), "")
+
+
 @pytest.mark.parametrize("word", WORDS)
 @pytest.mark.parametrize("able", [ADAPTIVE, ALWAYS, BETWEEN, BUDGET, Capabilities()])
 def test_trap_46_every_word_is_understood_by_every_model(able, word):
@@ -170,6 +178,8 @@ def test_earlier_thinking_goes_back_where_it_is_not_bound_to_other_tools(thinkin
         ({"type": "redacted_thinking", "data": "eA==", "x": 1}, {"type": "redacted_thinking", "data": "eA=="}),
         ({"type": "redacted_thinking", "data": ""}, None),
         ({"type": "text", "text": "Hm."}, None),
+        ({**SIGNED, "type": "text"}, None),
+        ({"type": "text", "data": "eA=="}, None),
         ({}, None),
     ],
 )

@@ -27,6 +27,11 @@ def candidate(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"candidates": [{"content": {"role": "model", "parts": list(parts)}, "finishReason": "STOP", **more}]}
 
 
+def response_of(*parts: dict[str, Any]) -> dict[str, Any]:
+    said = response(msgspec.json.encode(candidate(*parts)), answers.call(), STAMP)
+    return msgspec.json.decode(said.body, type=dict[str, Any])
+
+
 # --- finish reasons
 
 CUT = {"MAX_TOKENS", "CONTINUATION"}
@@ -77,7 +82,7 @@ def test_a_malformed_answer_of_nothing_is_the_vendors_failure(reason):
 def test_a_missing_signature_is_not_the_vendors_sickness():
     with pytest.raises(Failure) as raised:
         finish("MISSING_THOUGHT_SIGNATURE", called=False, said=False)
-    assert (raised.value.kind, raised.value.status) == (Kind.CALLER, 400)
+    assert (raised.value.kind, raised.value.status, raised.value.param) == (Kind.CALLER, 400, "messages")
 
 
 @pytest.mark.parametrize("reason", [reason.value for reason in types.BlockedReason])
@@ -112,6 +117,28 @@ def test_a_call_without_an_id_gets_one_that_is_its_own_and_always_the_same():
     assert all(id.startswith("call_") and len(id) == 29 for id in ids)
     assert ids[0] == call_id(FunctionCall(id=""), STAMP, 0)
     assert call_id(FunctionCall(id="fc"), STAMP, 0) == "fc"
+
+
+def test_what_the_proxy_must_know_of_an_answer():
+    signed = {"functionCall": {"id": "1", "name": "f"}, "thoughtSignature": "c2ln"}
+    body = candidate(signed, {"functionCall": {"id": "2", "name": "g"}})
+    body["usageMetadata"] = {"promptTokenCount": 5, "serviceTier": "flex"}
+    said = response(msgspec.json.encode(body), answers.call(), STAMP)
+    assert (said.finish, said.service_tier, said.states) == ("tool_calls", "flex", {"1": "c2ln"})
+
+
+def test_a_signature_of_text_stays_though_more_text_follows():
+    [choice] = translated(candidate({"text": "a", "thoughtSignature": "c2ln"}, {"text": "b"})).choices
+    assert choice.message.model_extra == {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+
+
+def test_a_call_and_an_image_may_be_bare():
+    images: list[dict[str, Any]] = [{"inlineData": {"mimeType": "image/png"}}, {"inlineData": {}}]
+    [choice] = response_of({"functionCall": {"id": "1"}}, *images)["choices"]
+    assert choice["message"]["tool_calls"] == [
+        {"id": "1", "type": "function", "function": {"name": "", "arguments": "{}"}}
+    ]
+    assert choice["message"]["images"] == [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def result(id: str, text: str = "r") -> Result:
     [
         ("https://generativelanguage.googleapis.com/v1beta/files/abc", True),
         ("https://www.youtube.com/watch?v=1", True),
+        ("https://youtube.com/watch?v=1", True),
         ("https://youtu.be/1", True),
         ("http://www.youtube.com/watch?v=1", False),
         ("https://youtube.com.evil.example/1", False),
@@ -60,6 +61,12 @@ def test_an_image_that_nobody_can_fetch_is_refused_by_its_place(url):
     with pytest.raises(Failure) as raised:
         parts_of(Image(url, "messages[0].content[0].image_url.url"))
     assert (raised.value.code, raised.value.param) == ("invalid_image_url", "messages[0].content[0].image_url.url")
+
+
+def test_an_image_whose_bytes_say_nothing_is_what_it_is_declared_to_be():
+    assert parts_of(Image("data:image/heic;base64,AAAA", "p")) == [
+        {"inlineData": {"mimeType": "image/heic", "data": "AAAA"}}
+    ]
 
 
 def test_an_image_that_was_fetched_is_what_its_bytes_say():
@@ -193,6 +200,7 @@ def test_results_come_first_and_in_the_order_of_their_calls(able):
         pytest.param("[" * 100_000, "[" * 100_000, id="nested without end"),
         pytest.param('{"a": [{"$ref": "x"}]}', '{"a": [{"$ref": "x"}]}', id="trap 35: a pointer"),
         pytest.param('[[{"\\u0024ref": "x"}]]', '[[{"\\u0024ref": "x"}]]', id="trap 35: a pointer in disguise"),
+        pytest.param('["$ref"]', ["$ref"], id="trap 35: its name in a list is none"),
         pytest.param('{"$ref": ""}', {"$ref": ""}, id="trap 35: an empty pointer is none"),
         pytest.param('{"$ref": 1, "a": "$ref"}', {"$ref": 1, "a": "$ref"}, id="trap 35: nor is a number, nor a value"),
     ],

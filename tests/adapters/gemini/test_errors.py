@@ -67,6 +67,8 @@ TABLE = [
     ("trap 50: expired", told(400, INVALID, "API key expired. Please renew the API key."), KEY, None),
     ("trap 30: too long", told(400, INVALID, TOKENS), (Kind.TOO_LONG, 400, "context_length_exceeded"), None),
     ("a lost signature", told(400, INVALID, UNSIGNED), CALLER, None),
+    ("a lost signature, told as state", told(400, FAILED, "A thought_signature is invalid."), CALLER, None),
+    ("a lost call, told as state", told(400, FAILED, "The function call is missing."), CALLER, None),
     ("too large, told as 400", told(400, INVALID, HEAVY), TOO_LARGE, None),
     ("too large", told(413, "", "too large"), TOO_LARGE, None),
     ("where we are", told(400, FAILED, "User location is not supported for the API use."), KEY, None),
@@ -75,9 +77,13 @@ TABLE = [
     ("trap 51: a leaked key", told(403, DENIED, "Your API key was reported as leaked."), KEY, None),
     ("trap 51: disabled", told(403, DENIED, "no", info("SERVICE_DISABLED")), KEY, None),
     ("trap 51: suspended", told(403, DENIED, "no", info("CONSUMER_SUSPENDED")), KEY, None),
+    ("trap 51: no credentials, told as 400", told(400, "UNAUTHENTICATED", "no"), KEY, None),
+    ("trap 51: disabled, told as 400", told(400, INVALID, "no", info("SERVICE_DISABLED")), KEY, None),
+    ("trap 51: suspended, told as 400", told(400, INVALID, "no", info("CONSUMER_SUSPENDED")), KEY, None),
     ("a file that the client named", told(403, DENIED, NO_FILE), NOT_THERE, None),
     ("the model", told(404, "NOT_FOUND", NO_MODEL), (Kind.MODEL, 404, "model_not_found"), None),
     ("a cache", told(404, "NOT_FOUND", "CachedContent not found."), NOT_THERE, None),
+    ("a cache, in two words", told(404, "NOT_FOUND", "Cached content not found."), NOT_THERE, None),
     ("a file", told(404, "NOT_FOUND", "File abc not found."), NOT_THERE, None),
     ("aborted", told(409, "ABORTED", "again"), CONFLICT, None),
     ("already there", told(409, "ALREADY_EXISTS", "there"), CONFLICT, None),
@@ -87,6 +93,7 @@ TABLE = [
     ("trap 20: no money", told(429, EXHAUSTED, TOO_MUCH, HELP), QUOTA, None),
     ("trap 20: credits", told(429, EXHAUSTED, "Your prepayment credits are depleted.", retry("5s")), QUOTA, 5),
     ("trap 20: a cap", told(429, EXHAUSTED, "Your project has exceeded its spending cap."), QUOTA, None),
+    ("a delay and no quota", told(429, EXHAUSTED, TOO_MUCH, retry("5s")), LIMITED, 5),
     ("no details", told(429, EXHAUSTED, "Resource has been exhausted (e.g. check quota)."), LIMITED, 10),
     ("cancelled, but not by us", told(499, "CANCELLED", "gone"), BROKEN, None),
     ("internal", told(500, "INTERNAL", "oh"), BROKEN, None),
@@ -98,6 +105,11 @@ TABLE = [
     ("trap 43: digits in a text", told(400, INVALID, "Prompt says 429 and 500 tokens"), CALLER, None),
 ]
 rows = pytest.mark.parametrize(("body", "verdict", "wait"), [pytest.param(*row, id=name) for name, *row in TABLE])
+
+
+def test_a_lost_signature_is_said_to_be_the_clients():
+    failure = error(400, {}, msgspec.json.encode(told(400, FAILED, UNSIGNED)))
+    assert (failure.type, failure.message) == ("invalid_request_error", UNSIGNED)
 
 
 def judged(failure: Failure) -> tuple[Any, ...]:
@@ -123,27 +135,32 @@ def test_it_is_the_same_inside_a_stream(body, verdict, wait):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "kind", "status"),
     [
-        ("INVALID_ARGUMENT", Kind.CALLER),
-        ("OUT_OF_RANGE", Kind.CALLER),
-        ("FAILED_PRECONDITION", Kind.KEY),
-        ("UNAUTHENTICATED", Kind.KEY),
-        ("PERMISSION_DENIED", Kind.KEY),
-        ("NOT_FOUND", Kind.MODEL),
-        ("ABORTED", Kind.TRANSIENT),
-        ("ALREADY_EXISTS", Kind.TRANSIENT),
-        ("RESOURCE_EXHAUSTED", Kind.RATE_LIMITED),
-        ("CANCELLED", Kind.TRANSIENT),
-        ("UNIMPLEMENTED", Kind.CALLER),
-        ("UNAVAILABLE", Kind.OVERLOADED),
-        ("DEADLINE_EXCEEDED", Kind.TIMEOUT),
-        ("INTERNAL", Kind.TRANSIENT),
-        ("NEVER_SEEN", Kind.TRANSIENT),
+        ("INVALID_ARGUMENT", Kind.CALLER, 400),
+        ("OUT_OF_RANGE", Kind.CALLER, 400),
+        ("FAILED_PRECONDITION", Kind.KEY, 503),
+        ("UNAUTHENTICATED", Kind.KEY, 503),
+        ("PERMISSION_DENIED", Kind.KEY, 503),
+        ("NOT_FOUND", Kind.MODEL, 404),
+        ("ABORTED", Kind.TRANSIENT, 409),
+        ("ALREADY_EXISTS", Kind.TRANSIENT, 409),
+        ("RESOURCE_EXHAUSTED", Kind.RATE_LIMITED, 429),
+        ("CANCELLED", Kind.TRANSIENT, 502),
+        ("UNIMPLEMENTED", Kind.CALLER, 400),
+        ("UNAVAILABLE", Kind.OVERLOADED, 503),
+        ("DEADLINE_EXCEEDED", Kind.TIMEOUT, 504),
+        ("INTERNAL", Kind.TRANSIENT, 502),
+        ("NEVER_SEEN", Kind.TRANSIENT, 502),
     ],
 )
-def test_inside_a_stream_the_name_stands_in_for_a_code_that_is_missing(name, kind):
-    assert in_stream({"status": name, "message": "m"}).kind is kind
+def test_inside_a_stream_the_name_stands_in_for_a_code_that_is_missing(name, kind, status):
+    failure = in_stream({"status": name, "message": "m"})
+    assert (failure.kind, failure.status) == (kind, status)
+
+
+def test_the_least_code_of_an_error_is_believed():
+    assert in_stream({"code": 400, "message": "m"}).kind is Kind.CALLER
 
 
 @pytest.mark.parametrize("code", [200, 0, "429", None, [429]])
@@ -164,6 +181,7 @@ def test_a_code_that_is_none_is_not_believed(code):
         pytest.param(b"5", "The provider answered with status 400.", id="a number"),
         pytest.param(b"Bad Request", "Bad Request", id="plain text"),
         pytest.param(b"\xff\xfe", "��", id="no text at all"),
+        pytest.param(b'{"error": "\xff"}', '{"error": "�"}', id="half a character"),
         pytest.param(b"<html>x</html>", "The provider answered with status 400.", id="HTML"),
         pytest.param(b"", "The provider answered with status 400.", id="nothing"),
     ],
@@ -177,12 +195,17 @@ def test_nesting_without_end_is_no_message():
     assert error(500, {}, b'{"a":' * 100_000).kind is Kind.TRANSIENT
     nested = {"error": {"message": '{"error":' * 100_000}}
     assert error(500, {}, msgspec.json.encode(nested)).kind is Kind.TRANSIENT
+    assert unwrap(nested) == nested["error"]
 
 
 @pytest.mark.parametrize("body", [b"<!doctype html><title>404</title>", b""], ids=["a page", "nothing"])
 def test_a_404_that_is_not_of_the_api_means_a_wrong_address(body):
     failure = error(404, {}, body)
     assert (failure.kind, failure.status, failure.code) == (Kind.KEY, 502, "upstream_misconfigured")
+
+
+def test_a_404_in_words_means_the_model():
+    assert error(404, {}, b"nope").kind is Kind.MODEL
 
 
 def test_the_field_at_fault_is_the_param():
@@ -203,6 +226,7 @@ def test_the_field_at_fault_is_the_param():
         pytest.param(
             [{"violations": 5}, 7, {"violations": [3]}, {"fieldViolations": [3]}, field(4)], "9", 9, id="oddities"
         ),
+        pytest.param([{"fieldViolations": []}, {"fieldViolations": {"field": "x"}}], "9", 9, id="no fields"),
         pytest.param("x", "9", 9, id="no list"),
     ],
 )

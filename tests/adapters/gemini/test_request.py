@@ -68,6 +68,57 @@ def test_only_what_gemini_does_not_find_by_itself_is_fetched():
     ]
 
 
+def called(id: str, **more: Any) -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}, **more}
+
+
+SIGNED = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
+
+
+@pytest.mark.parametrize(
+    ("model", "calls", "wanted"),
+    [
+        pytest.param("gemini-3.8-flash", [called("1"), called("2")], ["1", "2"], id="lost"),
+        pytest.param("gemini-3.8-flash", [called("1", **SIGNED), called("2")], [], id="one of a step is enough"),
+        pytest.param("gemini-2.5-flash", [called("1"), called("2")], [], id="a model without signatures"),
+    ],
+)
+def test_signatures_that_the_client_lost_are_wanted(model, calls, wanted):
+    turns = [{"role": "assistant", "content": "Hm."}, {"role": "assistant", "tool_calls": calls}]
+    letter = envelope.seal(msgspec.json.encode({"model": "m", "messages": [HELLO, *turns]}))
+    assert needs(letter, golden.target("gemini", model)).states == wanted
+
+
+def test_several_answers_are_asked_for_and_remembered():
+    call = sent({"n": 3})
+    assert msgspec.json.decode(call.body)["generationConfig"] == {"candidateCount": 3}
+    assert call.reading.choices == 3
+
+
+MOST = golden.target("gemini", "gemini-3.8-flash").max_output
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected", "said"),
+    [
+        ({"max_tokens": 1}, 1, ""),
+        ({"max_completion_tokens": MOST}, MOST, ""),
+        ({"max_tokens": MOST + 1}, MOST, "clamped=max_tokens"),
+        ({"max_completion_tokens": MOST + 1}, MOST, "clamped=max_completion_tokens"),
+        ({"max_tokens": 5, "max_completion_tokens": 5}, 5, ""),
+    ],
+)
+def test_the_cap(asked, expected, said):
+    call = sent(asked)
+    assert msgspec.json.decode(call.body)["generationConfig"] == {"maxOutputTokens": expected}
+    assert str(call.warnings) == said
+
+
+@pytest.mark.parametrize(("seed", "said"), [(5, 5), (2**31 - 1, 2**31 - 1), (2**31 + 5, 5), (-1, 2**31 - 1)])
+def test_a_seed_fits_into_31_bits(seed, said):
+    assert body({"seed": seed})["generationConfig"] == {"seed": said}
+
+
 def test_what_the_answer_needs_is_remembered():
     call = sent(
         {
@@ -131,6 +182,8 @@ def test_a_model_without_structured_output_refuses_a_schema():
         pytest.param({"properties": {"a": {}}}, True, id="a property"),
         pytest.param({"type": "object", "additionalProperties": True}, True, id="open"),
         pytest.param({"$ref": "#/$defs/A", "$defs": {"A": {}}}, True, id="a reference"),
+        pytest.param({"patternProperties": {"^a": {}}}, True, id="any of a pattern"),
+        pytest.param({"oneOf": [{"properties": {"a": {}}}]}, True, id="exactly one of several"),
         pytest.param({"anyOf": [{"properties": {"a": {}}}]}, True, id="one of several"),
         pytest.param({"allOf": [{"properties": {"a": {}}}]}, True, id="all of several"),
     ],

@@ -73,6 +73,11 @@ def test_a_schema_in_geminis_keywords(schema, expected):
     assert clean(schema, "p") == expected
 
 
+@pytest.mark.parametrize("keyword", sorted(KNOWN))
+def test_what_gemini_knows_stays(keyword):
+    assert clean({keyword: 1}, "p") == {keyword: 1}
+
+
 AB = {"properties": {"a": TEXT}, "required": ["a"]}
 CD = {"properties": {"b": UNIT}, "required": ["b", "a"]}
 
@@ -84,6 +89,44 @@ CD = {"properties": {"b": UNIT}, "required": ["b", "a"]}
         pytest.param({"allOf": []}, {}, id="of nothing"),
         pytest.param({"allOf": [True, TEXT]}, TEXT, id="of what is no schema"),
         pytest.param({"allOf": [{"$ref": "#/x"}], "description": "d"}, {"$ref": "#/x"}, id="one reference stays one"),
+        *(
+            pytest.param(
+                {"allOf": [{"$ref": "#/$defs/A"}], key: "x", "$defs": {"A": AB}},
+                {"$ref": "#/$defs/A", "$defs": {"A": AB}},
+                id=f"beside a {key}",
+            )
+            for key in ("title", "description", "default", "examples")
+        ),
+        pytest.param(
+            {"allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": AB}},
+            {"$ref": "#/$defs/A", "$defs": {"A": AB}},
+            id="beside its definitions too",
+        ),
+        pytest.param(
+            {"allOf": [{"$ref": "#/definitions/A"}], "definitions": {"A": AB}},
+            {"$ref": "#/$defs/A", "$defs": {"A": AB}},
+            id="in their older spelling as well",
+        ),
+        pytest.param(
+            {"allOf": [{"$ref": "#/$defs/A"}], "required": ["b"], "$defs": {"A": AB}},
+            {**AB, "required": ["a", "b"], "$defs": {"A": AB}},
+            id="but not beside what restricts",
+        ),
+        pytest.param(
+            {"allOf": [{**TEXT, "description": "inside"}], "description": "outside"},
+            {**TEXT, "description": "outside"},
+            id="its own words count for more",
+        ),
+        pytest.param(
+            {"allOf": [{"$defs": {"A": TEXT}}, {"$defs": {"B": UNIT}}]},
+            {"$defs": {"A": TEXT, "B": UNIT}},
+            id="definitions together",
+        ),
+        pytest.param(
+            {"allOf": [{"$ref": "#/$defs/A", "title": "T"}, {"minItems": 1}], "$defs": {"A": TEXT}},
+            {**TEXT, "title": "T", "minItems": 1, "$defs": {"A": TEXT}},
+            id="what stands beside a reference stays",
+        ),
         pytest.param(
             {"allOf": [AB, CD], "type": "object"},
             {"type": "object", "properties": {"a": TEXT, "b": UNIT}, "required": ["a", "b"]},
@@ -131,6 +174,16 @@ def test_a_recursive_reference_in_allof_is_laid_open_once():
     assert inner == {"properties": {"next": {"$ref": "#/$defs/Node"}}, "title": "t", "minItems": 1}
 
 
+def test_references_in_each_others_allof_are_laid_open_once():
+    defs = {
+        "A": {"properties": {"b": {"allOf": [{"$ref": "#/$defs/B"}, {"minItems": 1}]}}},
+        "B": {"properties": {"a": {"allOf": [{"$ref": "#/$defs/A"}, {"minItems": 2}]}}},
+    }
+    again = {"properties": {"b": {"$ref": "#/$defs/B"}}, "minItems": 2}
+    inner = clean({"$defs": defs}, "p")["$defs"]["A"]["properties"]["b"]
+    assert inner == {"properties": {"a": again}, "minItems": 1}
+
+
 def nested(depth: int) -> dict[str, Any]:
     schema: dict[str, Any] = TEXT
     for _ in range(depth):
@@ -156,6 +209,13 @@ def test_a_schema_out_of_all_proportion_is_refused(schema):
 
 def test_a_schema_may_be_deep():
     assert clean(nested(49), "p") == nested(49)
+
+
+def test_a_schema_may_be_wide_but_not_without_end():
+    wide = {"anyOf": [TEXT] * 9_999}
+    assert clean(wide, "p") == wide
+    with pytest.raises(Failure, match="too deep or too large"):
+        clean({"anyOf": [TEXT] * 10_000}, "p")
 
 
 def test_the_clients_schema_is_not_changed():

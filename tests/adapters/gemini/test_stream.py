@@ -32,6 +32,22 @@ DONE = fragment([{"text": "lo"}], finishReason="STOP")
         pytest.param(answers.sse([HELLO]) + b"dat", Kind.TRANSIENT, "upstream_stream_truncated", id="in its name"),
         pytest.param(b"<html>no</html>\n", Kind.TRANSIENT, "upstream_malformed_output", id="a page"),
         pytest.param(b"data: no\n\ndata: {}\n\n", Kind.TRANSIENT, "upstream_malformed_output", id="no JSON"),
+        pytest.param(
+            b'data: {"modelVersion":"\xff"}\n\n',
+            Kind.TRANSIENT,
+            "upstream_malformed_output",
+            id="half a character",
+        ),
+        pytest.param(
+            b"data: " + b'{"error":' * 100_000 + b"\n\n",
+            Kind.TRANSIENT,
+            "upstream_malformed_output",
+            id="nested without end",
+        ),
+        pytest.param(b'{"error":"\xff"}\n', Kind.TRANSIENT, "upstream_malformed_output", id="a bare half character"),
+        pytest.param(
+            b'{"error":' * 100_000 + b"\n", Kind.TRANSIENT, "upstream_malformed_output", id="bare, nested without end"
+        ),
         pytest.param(b"data: 5\n\ndata: {}\n\n", Kind.TRANSIENT, "upstream_malformed_output", id="no object"),
         pytest.param(answers.sse([ERROR]), Kind.OVERLOADED, "server_is_overloaded", id="an error first"),
         pytest.param(answers.sse([HELLO, ERROR]), Kind.OVERLOADED, "server_is_overloaded", id="an error after text"),
@@ -72,6 +88,12 @@ def test_a_stream_that_ends_badly_says_why_and_never_that_it_is_done(body, kind,
 def test_what_was_said_before_an_error_in_the_same_read_is_said():
     _, said = heard(answers.sse([HELLO, ERROR, DONE]))
     assert [delta["content"] for delta in deltas(said)] == ["", "Hel"]
+
+
+def test_what_waits_for_its_end_after_an_error_is_not_said():
+    translation, said = heard(answers.sse([ERROR, HELLO]).rstrip())
+    assert said == b""
+    assert translation.failure is not None
 
 
 def test_an_error_tells_how_long_to_wait():
@@ -118,6 +140,70 @@ def test_searches_are_counted_though_no_tokens_were():
     translation, _ = heard(answers.sse([DONE | {}, fragment([], groundingMetadata={"webSearchQueries": ["a", "b"]})]))
     assert translation.usage is not None
     assert translation.usage.web_searches == 2
+
+
+def test_what_is_said_at_the_end_stays_said_though_more_fragments_follow():
+    grounds = {
+        "webSearchQueries": ["a"],
+        "groundingChunks": [{"web": {"uri": "https://a.example"}}],
+        "groundingSupports": [{"segment": {"endIndex": 2}, "groundingChunkIndices": [0]}],
+    }
+    sources = {"citationSources": [{"startIndex": 1, "endIndex": 2, "uri": "https://b.example"}]}
+    last = fragment([{"text": "lo"}], finishReason="STOP", groundingMetadata=grounds, citationMetadata=sources)
+    translation, said = heard(answers.sse([last, fragment([])]))
+    assert (translation.done, translation.finish) == (True, "stop")
+    assert translation.usage is not None
+    assert translation.usage.web_searches == 1
+    [cited] = [delta["annotations"] for delta in deltas(said) if "annotations" in delta]
+    assert [one["url_citation"]["url"] for one in cited] == ["https://a.example", "https://b.example"]
+
+
+CALL = {"functionCall": {"name": "f"}}
+IMAGE = {"inlineData": {"mimeType": "image/png", "data": "x"}}
+THOUGHT = {"text": "Hm.", "thought": True}
+
+
+@pytest.mark.parametrize(
+    ("between", "index"),
+    [
+        pytest.param([CALL], 2, id="a call"),
+        pytest.param([CALL, CALL], 3, id="each call is a part"),
+        pytest.param([IMAGE], 2, id="an image"),
+        pytest.param([IMAGE, IMAGE], 3, id="each image is a part"),
+        pytest.param([THOUGHT], 2, id="a thought"),
+        pytest.param([THOUGHT, THOUGHT], 2, id="fragments of a thought are one part"),
+        pytest.param([CALL, IMAGE, THOUGHT, IMAGE], 5, id="one of each"),
+    ],
+)
+def test_sources_count_parts_and_not_fragments(between, index):
+    grounds = {
+        "groundingChunks": [{"web": {"uri": "https://a.example"}}],
+        "groundingSupports": [{"segment": {"partIndex": index, "endIndex": 2}, "groundingChunkIndices": [0]}],
+    }
+    pieces = [fragment([part]) for part in ({"text": "a"}, {"text": "b"}, *between, {"text": "c"})]
+    last = fragment([{"text": "d"}], finishReason="STOP", groundingMetadata=grounds)
+    _, said = heard(answers.sse([*pieces, last]))
+    [[cited]] = [delta["annotations"] for delta in deltas(said) if "annotations" in delta]
+    assert (cited["url_citation"]["start_index"], cited["url_citation"]["end_index"]) == (2, 4)
+
+
+def test_calls_without_ids_get_one_each_and_signatures_are_kept_by_it():
+    bare = {"functionCall": {"name": "f"}}
+    translation, said = heard(answers.sse([fragment([bare | {"thoughtSignature": "c2ln"}, bare, bare]), DONE]))
+    ids = [call["id"] for delta in deltas(said) for call in delta.get("tool_calls", ()) if "id" in call]
+    assert len(set(ids)) == 3
+    assert translation.states == {ids[0]: "c2ln"}
+
+
+def test_a_signature_of_text_stays_though_more_text_follows():
+    _, said = heard(answers.sse([fragment([{"text": "Hel", "thoughtSignature": "c2ln"}]), DONE]))
+    assert {"extra_content": {"google": {"thought_signature": "c2ln"}}} in deltas(said)
+
+
+def test_a_prompt_that_is_called_blocked_though_it_is_answered_is_answered():
+    translation, said = heard(answers.sse([HELLO | {"promptFeedback": {"blockReason": "SAFETY"}}, DONE]))
+    assert accumulated(said).choices[0].message.content == "Hello"
+    assert translation.finish == "stop"
 
 
 def test_nothing_counted_is_nothing_known():

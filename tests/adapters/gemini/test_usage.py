@@ -37,6 +37,11 @@ def of(**by_modality: int) -> list[dict]:
             id="more thoughts than candidates cannot be among them, whatever the total",
         ),
         pytest.param(
+            {"promptTokenCount": 5, "candidatesTokenCount": 90, "thoughtsTokenCount": 90, "totalTokenCount": 95},
+            {"in_text": 5, "out_reasoning": 90},
+            id="trap 36: nothing but thoughts among the candidates",
+        ),
+        pytest.param(
             {"promptTokenCount": 5, "toolUsePromptTokenCount": 7, "candidatesTokenCount": 2},
             {"in_text": 12, "out_text": 2},
             id="what tools put into the prompt is prompt",
@@ -68,6 +73,26 @@ def of(**by_modality: int) -> list[dict]:
             id="each modality without what of it was cached",
         ),
         pytest.param(
+            {
+                "promptTokenCount": 100,
+                "cachedContentTokenCount": 60,
+                "promptTokensDetails": of(IMAGE=20),
+                "cacheTokensDetails": of(IMAGE=5),
+            },
+            {"in_text": 25, "in_image": 15, "cache_read": 60},
+            id="images without those that were cached",
+        ),
+        pytest.param(
+            {"promptTokenCount": 10, "promptTokensDetails": of(AUDIO=8, IMAGE=8)},
+            {"in_audio": 8, "in_image": 2},
+            id="more details than tokens",
+        ),
+        pytest.param(
+            {"candidatesTokenCount": 10, "candidatesTokensDetails": of(AUDIO=8, IMAGE=8)},
+            {"out_audio": 8, "out_image": 2},
+            id="more details than tokens came out",
+        ),
+        pytest.param(
             {"candidatesTokenCount": 50, "candidatesTokensDetails": of(TEXT=10, AUDIO=15, IMAGE=25)},
             {"out_text": 10, "out_audio": 15, "out_image": 25},
             id="what came out",
@@ -80,6 +105,7 @@ def of(**by_modality: int) -> list[dict]:
         pytest.param({"promptTokenCount": None}, {}, id="null"),
         pytest.param({"promptTokenCount": "5", "candidatesTokenCount": 1.5}, {}, id="not a number"),
         pytest.param({"promptTokenCount": -5, "candidatesTokenCount": 2**60}, {}, id="no count of tokens"),
+        pytest.param({"promptTokenCount": 2**53, "candidatesTokenCount": 2**53 + 1}, {"in_text": 2**53}, id="the most"),
         pytest.param({"promptTokenCount": True}, {}, id="a truth is no number"),
         pytest.param({"promptTokenCount": 3, "promptTokensDetails": [None, 3, {}]}, {"in_text": 3}, id="no details"),
         pytest.param([], {}, id="not even an object"),

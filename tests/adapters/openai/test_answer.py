@@ -216,12 +216,32 @@ def test_a_chunk_without_choices_waits_for_one_with():
     assert relay(first, TEXT, STOP, DONE)[0] == (first + TEXT + STOP).encode() + DONE
 
 
-@pytest.mark.parametrize("end", [[], [DONE], [DONE, DONE], [DONE, TEXT], ["data: [DONE]"], ["data: [DONE] \n\n"]])
+@pytest.mark.parametrize(
+    "end",
+    [
+        *([], [DONE], [DONE, DONE], [DONE, TEXT], ["data: [DONE]"], ["data: [DONE] \n\n"]),
+        *([DONE + TEXT.encode()], [DONE + TEXT.rstrip().encode()]),
+    ],
+)
 def test_the_end_is_said_once(end):
     said, stream = relay(TEXT, STOP, *end)
     assert said == (TEXT + STOP).encode() + DONE
     assert stream.done
     assert stream.feed(TEXT.encode()) + stream.end() == b""
+
+
+def test_the_end_of_nothing_is_a_failure_at_once():
+    stream = openai.stream(call(), STAMP)
+    assert stream.feed(DONE) == b""
+    assert stream.failure is not None
+    assert stream.failure.code == "empty_upstream_response"
+
+
+def test_an_event_without_measure_is_a_failure():
+    stream = openai.stream(call(), STAMP)
+    assert stream.feed(b"data: " + b"x" * (sse.LARGEST_EVENT + 1)) == b""
+    assert stream.failure is not None
+    assert stream.failure.code == "upstream_malformed_output"
 
 
 def test_done_alone_is_an_end_where_something_was_said():
@@ -367,6 +387,13 @@ def test_a_choice_that_they_leave_open_is_ended():
         said, stream = relay(PIECE % (before, "null"), DONE, exact=False)
         assert said.endswith(f'"choices":[{{"index":0,"delta":{{}},"finish_reason":"{why}"}}]}}\n\n'.encode() + DONE)
         assert stream.finish == why
+
+
+def test_each_choice_that_they_leave_open_is_ended():
+    other = PIECE.replace('"index":0', '"index":1', 1)
+    said, _ = relay(PIECE % ('"content":"a"', "null"), other % ('"content":"b"', "null"), DONE, exact=False, choices=2)
+    ends = [event for event in said.split(b"\n\n") if b'"finish_reason":"stop"' in event]
+    assert [msgspec.json.decode(event[6:])["choices"][0]["index"] for event in ends] == [0, 1]
 
 
 def test_the_usage_without_choices_and_without_a_name_gets_both():

@@ -69,6 +69,7 @@ PLAIN = """data: {"id":"x","choices":[{"index":0,"delta":{"content":"a"},"finish
         pytest.param(PLAIN.replace('"content"', '"tool_calls"'), False, id="calls"),
         pytest.param(PLAIN.replace('"index":0,', ""), False, id="no index"),
         pytest.param(PLAIN.replace(":", ": "), False, id="spaces"),
+        pytest.param(PLAIN.replace("data: ", "data:"), False, id="no space before the data"),
         pytest.param(PLAIN + "data: [DONE]\n\n", False, id="the end"),
         pytest.param(": c\n\n" + PLAIN, False, id="a comment"),
         pytest.param("event: x\n" + PLAIN, False, id="a name"),
@@ -139,6 +140,20 @@ def test_trap_47_calls_get_their_indexes():
         [call["index"] for call in msgspec.json.decode(body)["choices"][0]["delta"]["tool_calls"]] for body in told
     ]
     assert indexes == [[0], [0], [1, 2]]
+
+
+def test_a_name_in_pieces_without_an_index_is_of_one_call():
+    told = tidy(*(delta(f'"tool_calls":[{{"function":{{"name":"{name}"}}}}]') for name in ("get_", "weather")))
+    assert ['"index":0' in body.partition("tool_calls")[2] for body in told] == [True, True]
+
+
+def test_several_pieces_of_a_call_without_an_index_are_of_one_call():
+    (told,) = called('{"function":{"name":"f"}},{"function":{"arguments":"{}"}}')
+    assert [call["index"] for call in told] == [0, 0]
+
+
+def test_a_call_keeps_the_type_that_it_has():
+    assert called('{"index":0,"id":"c","type":"custom"}') == [[{"index": 0, "id": "c", "type": "custom"}]]
 
 
 def test_trap_47_a_call_that_begins_without_an_id_is_the_first():

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from adapters import openai
 from adapters.base import Failure, Kind
-from adapters.openai.errors import in_stream
+from adapters.openai.chunk import decoder
+from adapters.openai.errors import in_stream, told_in
 
 
 def body(message: str = "Bad.", type: str | None = None, code=None, param: str | None = None) -> bytes:
@@ -45,6 +46,14 @@ def error(status: int, raw: bytes = b"", **headers: str) -> Failure:
             400,
             "context_length_exceeded",
             id="trap 30: too long, by another text",
+        ),
+        pytest.param(
+            400,
+            b'{"detail":{"message":"Bad.","code":"context_length_exceeded"}}',
+            Kind.TOO_LONG,
+            400,
+            "context_length_exceeded",
+            id="trap 30: too long, told as a detail",
         ),
         pytest.param(400, body(code="content_filter"), Kind.POLICY, 400, "content_filter", id="policy"),
         pytest.param(400, body(code="invalid_prompt"), Kind.POLICY, 400, "content_filter", id="policy of reasoning"),
@@ -147,6 +156,8 @@ def test_whose_fault_it_was(status, raw, kind, out, code):
         pytest.param(b"Bad \xff.", "Bad \ufffd.", None, id="plain bytes"),
         pytest.param(b"<!doctype html><p>Bad.", "The provider answered with status 400.", None, id="a page"),
         pytest.param(b"[" * 100_000, "[" * 2000, None, id="nested without end"),
+        pytest.param(b'{"error":' * 100_000, '{"error":' * 222 + '{"', None, id="an error nested without end"),
+        pytest.param(b'{"error":"\xff"}', '{"error":"\ufffd"}', None, id="half a character"),
     ],
 )
 def test_errors_of_all_shapes_are_read(raw, message, param):
@@ -189,6 +200,9 @@ def test_a_404_in_words_is_about_the_model():
         ({"message": "x", "code": 429}, Kind.RATE_LIMITED),
         ({"message": "x", "code": 502}, Kind.TRANSIENT),
         ({"message": "x", "code": 7}, Kind.TRANSIENT),
+        ({"message": "x", "code": 301}, Kind.TRANSIENT),
+        ({"message": "x", "code": 400}, Kind.CALLER),
+        ({"message": "x", "status": "slow_down"}, Kind.OVERLOADED),
         ("boom", Kind.TRANSIENT),
         ([{"msg": "boom"}], Kind.TRANSIENT),
         (True, Kind.TRANSIENT),
@@ -198,10 +212,44 @@ def test_an_error_in_a_stream_is_judged_as_if_it_had_come_in_time(inner, kind):
     assert in_stream(inner, b"{}").kind is kind
 
 
-def test_an_error_in_a_stream_is_relayed_if_clients_can_read_it():
-    inner = {"message": "x", "type": None, "param": None, "code": None}
+PROPER = {"message": "x", "type": None, "param": None, "code": None}
+
+
+@pytest.mark.parametrize("inner", [PROPER, {**PROPER, "type": "t", "param": "p", "code": "c", "more": 1}])
+def test_an_error_in_a_stream_is_relayed_if_clients_can_read_it(inner):
     assert in_stream(inner, b"{...}").body == b"{...}"
-    assert in_stream({"message": "x"}, b"{...}").body is None
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "x",
+        {**PROPER, "message": None},
+        *({**PROPER, name: 5} for name in PROPER),
+        *({key: value for key, value in PROPER.items() if key != name} for name in PROPER),
+    ],
+)
+def test_an_error_in_a_stream_is_not_relayed_if_clients_cannot_read_it(inner):
+    assert in_stream(inner, b"{...}").body is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        pytest.param(b'{"choices":[{}]}', None, id="of none"),
+        pytest.param(b'{"error":"x","detail":"y"}', "x", id="an error"),
+        pytest.param(
+            b'{"object":"error","message":"x","type":"t","code":400}',
+            {"message": "x", "type": "t", "code": 400},
+            id="it is one itself",
+        ),
+        pytest.param(b'{"detail":"x"}', "x", id="a detail"),
+        pytest.param(b'{"detail":"x","choices":[{}]}', None, id="a detail of an answer"),
+        pytest.param(b'{"choices":[{},{"error":{"code":502}}]}', {"code": 502}, id="a broken choice"),
+    ],
+)
+def test_where_an_answer_tells_of_an_error(raw, told):
+    assert told_in(decoder.decode(raw)) == told
 
 
 JSON = st.recursive(

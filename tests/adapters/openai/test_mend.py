@@ -109,6 +109,68 @@ def test_what_comes_before_the_name_waits_for_it():
     assert first == piece().encode()
 
 
+NAMELESS = '"id":"","object":"","created":0,"model":""'
+
+
+@pytest.mark.parametrize(
+    "bodies",
+    [
+        pytest.param([piece(), f'{{{NAMELESS},"choices":[]}}'], id="behind the name"),
+        pytest.param(['{"id":"x","choices":[]}'], id="with a name of its own"),
+        pytest.param([f'{{{NAMELESS},"choices":[],"usage":{{"prompt_tokens":5}}}}'], id="with the usage"),
+    ],
+)
+def test_nothing_else_waits(bodies):
+    mender = Mender(STAMP, "asked")
+    assert [len(mender.chunks(body.encode())) for body in bodies] == [1] * len(bodies)
+
+
+FLOWING = (
+    b'data: {"id":"x","object":"chat.completion.chunk","created":5,"model":"m",'
+    b'"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+)
+
+
+def test_pieces_that_have_all_are_known_without_reading_them():
+    assert mend.complete(FLOWING * 2)
+
+
+@pytest.mark.parametrize(
+    ("word", "instead"),
+    [
+        *((word, b'"x":') for word in (b'"id":', b'"created":', b'"model":', b'"index":', b'"delta":')),
+        (b"chat.completion.chunk", b"chat.completion"),
+        (b'"id":"x"', b'"id":""'),
+        (b'"created":5', b'"created":0'),
+        (b'"model":"m"', b'"model":""'),
+        (b'"content":"a"', b'"content":["a"]'),
+        (b'"content":"a"', b'"tool_calls":[]'),
+    ],
+)
+def test_pieces_that_lack_something_are_read(word, instead):
+    assert not mend.complete(FLOWING + FLOWING.replace(word, instead))
+
+
+@pytest.mark.parametrize(
+    ("written", "told"), [('{"a":1.50}', '{"a":1.50}'), ("[1.50]", "[1.50]"), ('"{}"', None), ("null", None)]
+)
+def test_arguments_are_a_text(written, told):
+    found = mend.arguments({"arguments": msgspec.Raw(written.encode())}, whole=False)
+    assert found == ({} if told is None else {"arguments": told})
+
+
+@pytest.mark.parametrize(("delta", "why"), [('"content":"a"', "stop"), (call('"index":0'), "tool_calls")])
+def test_a_word_of_nobodys_at_the_end_is_the_likelier_of_two(delta, why):
+    assert chunks(piece(delta), piece("", '"finished"'))[-1]["choices"][0]["finish_reason"] == why
+
+
+def test_parts_of_a_content_are_joined():
+    thoughts = '{"type":"thinking","thinking":"t"},{"type":"thinking","thinking":[{"type":"text","text":"u"}]}'
+    texts = '{"type":"text","text":"a"},"b",{"type":"text","text":"c"}'
+    said = whole(answer(f'"role":"assistant","content":[{thoughts},{texts}]'))["choices"][0]["message"]
+    assert (said["content"], said["reasoning_content"]) == ("abc", "tu")
+
+
 # --- messages and their pieces
 
 

@@ -54,6 +54,11 @@ def test_the_vendor_fetches_images_by_itself():
         pytest.param(f'{{"model":"m","max_tokens":5,"temperature":0,{MESSAGES}}}', id="fields that we know"),
         pytest.param('{"model":"m","messages":"nonsense"}', id="what the vendor will refuse"),
         pytest.param('{"model":"m"}', id="no messages"),
+        pytest.param('{ "model":"m","messages":[{"role":"user","name":"eve","content":"Hi"}]}', id="a speaker's name"),
+        pytest.param(
+            f'{{ "model":"m","stream":true,"stream_options":{{"include_usage":true}},{MESSAGES}}}',
+            id="usage, and a space",
+        ),
         pytest.param(f'{{"model":"m","stream":true,"stream_options":{{"include_usage":true}},{MESSAGES}}}', id="usage"),
     ],
 )
@@ -100,6 +105,7 @@ def test_trap_26_a_vendor_that_does_not_know_stream_options_gets_none():
         ('"max_completion_tokens":5', "max_tokens", '"max_tokens":5'),
         ('"max_tokens":5', "either", '"max_tokens":5'),
         ('"max_tokens":5', "max_tokens", '"max_tokens":5'),
+        ('"max_completion_tokens":5', "either", '"max_completion_tokens":5'),
         ('"max_tokens":null', "max_completion_tokens", '"max_tokens":null'),
         ('"max_tokens":5,"max_completion_tokens":6', "max_completion_tokens", '"max_tokens":5,"max_completion_tokens"'),
         ('"max_tokens":5,"max_completion_tokens":null', "max_completion_tokens", '"max_completion_tokens":5'),
@@ -232,6 +238,11 @@ def test_what_is_no_history_is_the_vendors_to_refuse(raw):
     assert msgspec.json.decode(ask(raw).body)["model"] == "m"
 
 
+def test_half_a_character_is_the_vendors_to_refuse():
+    raw = b'{"model":"m","messages":[{"\xff":1,"reasoning_content":1}]}'
+    assert ask(raw).body == raw
+
+
 # --- those who only speak OpenAI's format
 
 
@@ -283,6 +294,38 @@ def test_a_vendor_that_does_not_know_stream_options_does_not_get_the_clients_eit
     assert call.body.decode() == f'{{"model":"m","stream":true,{MESSAGES}}}'
     assert call.reading.include_usage
     assert str(call.warnings) == ""
+
+
+def test_a_vendor_that_does_not_know_stream_options_may_refuse_more():
+    raw = f'{{"model":"m","seed":5,{MESSAGES}}}'
+    call = ask(raw, target(stream_options=False, refused=("seed",)))
+    assert call.body.decode() == f'{{"model":"m",{MESSAGES}}}'
+    assert str(call.warnings) == "dropped=seed"
+
+
+def test_a_substitutes_cap_is_renamed_and_not_said_twice():
+    sent, warned = substitute('"max_tokens":5,"temperature":0', **REASONER)
+    assert (sent, warned) == (
+        {"model": "m", "max_completion_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]},
+        "dropped=temperature",
+    )
+
+
+def test_who_loses_another_vendors_state_keeps_developers_and_names():
+    raw = (
+        '{"model":"m","messages":[{"role":"developer","content":"a"},{"role":"user","name":"eve","content":"b"},'
+        '{"role":"assistant","content":"c","thinking_blocks":[]}]}'
+    )
+    assert ask(raw).body.decode() == raw.replace(',"thinking_blocks":[]', "")
+
+
+def test_trap_55_only_the_signature_itself_is_cut_off():
+    call = (
+        '{"id":"c1","x":["thought_signature"],"type":"function",'
+        '"function":{"x":1.50,"name":"f","arguments":"{\\"a\\":\\"b__thought__c\\"}"}}'
+    )
+    signed = call.replace('"x":1.50', '"x":1.50,"thought_signature":"s"')
+    assert ask(history(f'"tool_calls":[{signed}]')).body.decode() == history(f'"tool_calls":[{call}]')
 
 
 def test_a_vendor_that_does_not_know_developers_hears_the_system():
