@@ -34,6 +34,7 @@ STREAM: Headers = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+_SHUTTING_DOWN = "server_shutting_down"
 _UPSTREAM_IDS = ("x-request-id", "request-id")
 
 
@@ -232,7 +233,7 @@ def _refusal_head(failure: Failure, record: Record) -> Headers:
     if failure.retry_after is not None and failure.status in (429, 503):
         said["retry-after"] = str(math.ceil(failure.retry_after))
         said["retry-after-ms"] = str(math.ceil(failure.retry_after * 1000))
-    elif failure.status >= 500:
+    if failure.status >= 500 and failure.code != _SHUTTING_DOWN:
         # Everybody has been asked already: that the client asks again by itself would multiply the load.
         said["x-should-retry"] = "false"
     return [(name.encode(), _plain(value)) for name, value in said.items()]
@@ -252,6 +253,6 @@ def _shutting_down() -> Failure:
         Kind.TRANSIENT,
         "The proxy is shutting down; ask again.",
         status=503,
-        code="server_shutting_down",
+        code=_SHUTTING_DOWN,
         retry_after=1,
     )

@@ -122,6 +122,21 @@ def test_all_down_is_one_error_that_says_not_to_ask_again(simulator: Simulator, 
     assert answer.headers["x-tollhouse-attempts"] == "3"
 
 
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 503}, {"status": 401}], ids=str)
+def test_a_client_that_retries_by_itself_does_not_multiply_the_load(
+    simulator: Simulator, tollhouse: Tollhouse, fault: dict[str, Any]
+) -> None:
+    """Trap 57: every vendor is asked once, and `x-should-retry` keeps the SDK from asking again."""
+    for vendor in MODELS:
+        simulator.fault(vendor, "status", **fault)
+    with (
+        openai.OpenAI(base_url=f"{tollhouse.url}/v1", api_key="k", max_retries=2) as client,
+        pytest.raises(openai.InternalServerError),
+    ):
+        client.chat.completions.create(model="gpt-6.1-sol", messages=ASK)
+    assert {vendor: len(simulator.requests(vendor)) for vendor in MODELS} == dict.fromkeys(MODELS, 1)
+
+
 def test_all_rate_limited_is_a_429_with_the_soonest_hour(simulator: Simulator, http: httpx.Client) -> None:
     for vendor, wait in (("openai", 30), ("anthropic", 7), ("gemini", 20)):
         simulator.fault(vendor, "status", status=429, retry_after=wait)
@@ -143,6 +158,7 @@ def test_our_own_bad_key_is_never_shown_as_the_clients(simulator: Simulator, htt
 def test_a_client_that_leaves_closes_the_vendors_connection_within_a_second(
     simulator: Simulator, tollhouse: Tollhouse, vendor: str, stream: bool
 ) -> None:
+    """Trap 22."""
     if stream:
         simulator.fault(vendor, "hang_midstream", after_events=6)
     else:
