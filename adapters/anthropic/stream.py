@@ -158,8 +158,8 @@ class Translation:
                 self._count(event.message.usage)
             case "message_delta":
                 self._count(event.usage)
-                if event.delta is not None and event.delta.stop_reason:
-                    self._stop = event.delta
+                stopped = event.delta is not None and event.delta.stop_reason
+                self._stop = event.delta if stopped else self._stop
             case "message_stop":
                 return self._finish()
             case "error":

@@ -105,6 +105,12 @@ def test_the_most_telling_failure_is_told(kinds, told):
     assert verdict(said) is said[told]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in STOPS])
+def test_a_single_failure_is_told_as_it_is(kind):
+    said = failures(kind)
+    assert verdict(said) is said[0]
+
+
 @pytest.mark.parametrize(
     ("waits", "told"),
     [([30.0, 5.0, 9.0], 1), ([None, 5.0], 1), ([None, None], 0), ([0.0, None], 0)],

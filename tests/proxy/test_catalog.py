@@ -3,6 +3,7 @@
 from datetime import date
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from adapters.base import Capabilities, Failure, Kind
@@ -117,7 +118,22 @@ def test_a_target_carries_what_the_model_can_do_and_hold():
 
 @pytest.mark.parametrize("name", ["gpt-4o", "claude-opus-5-5", "meta/llama"])
 def test_without_fallback_only_the_asked_model_is_a_candidate(name):
-    assert len(SHIPPED.route(name, [*ALL, GROQ], fallback=False).candidates) == 1
+    rows = [*ALL, GROQ, msgspec.structs.replace(GROQ, name="twin")]
+    assert len(SHIPPED.route(name, rows, fallback=False).candidates) == 1
+
+
+def test_who_has_no_equivalent_does_not_stand_in():
+    rows = [OPENAI, ProviderRow(name="x", vendor="openai")]
+    assert order(SHIPPED.route("gpt-4o", rows)) == ["openai/gpt-4o"]
+
+
+def test_of_ones_own_models_the_preferred_one_of_the_class_stands_in():
+    others = [
+        msgspec.structs.replace(LLAMA, model="plain", preferred=False),
+        msgspec.structs.replace(LLAMA, model="quick", class_="fast"),
+    ]
+    row = ProviderRow(name="groq", vendor="openai", models=(*others, LLAMA))
+    assert order(SHIPPED.route("gpt-4o", [OPENAI, row])) == ["openai/gpt-4o", "groq/meta/llama"]
 
 
 # --- pinned, auto, forwarded
@@ -178,6 +194,8 @@ def test_a_name_that_is_plainly_a_vendors_is_forwarded_as_it_is_to_it_alone(name
         pytest.param("ollama", ALL, "does not exist", id="o without a digit"),
         pytest.param("/", ALL, "does not exist", id="slash"),
         pytest.param("groq/", [GROQ], "does not exist", id="nothing after the slash"),
+        pytest.param("openai", [GEMINI], "does not exist", id="a vendor alone"),
+        pytest.param("x" * LONGEST_NAME, ALL, f"`{'x' * LONGEST_NAME}`", id="just short enough to repeat"),
         pytest.param("mistral/large", ALL, "does not exist", id="unknown provider"),
         pytest.param("gpt-7", [GEMINI], "set OPENAI_API_KEY", id="unknown, its vendor without a key"),
         pytest.param("claude-opus-5-5", [], "set ANTHROPIC_API_KEY", id="known, nobody there"),
@@ -222,8 +240,11 @@ def test_a_table_of_ones_own_may_know_other_providers():
         (GEMINI, "gemini-3.9", {"efforts": ("low", "high"), "sampling": False}),
         (GEMINI, "gemini-latest", {"efforts": ("low", "high"), "call_ids": True}),
         (GEMINI, "gemini-2.5-x", {"efforts": (), "thinking_budget": (512, 24_576), "thinking_off": False}),
+        (GEMINI, "gemini-2.5-y", {"json_with_tools": False, "call_ids": False}),
         (GEMINI, "gemini-2-x", {"thinking_budget": None, "thinking_off": True, "json_with_tools": False}),
+        (GEMINI, "gemini-1.9", {"thinking_budget": None, "thinking_off": True, "call_ids": False}),
         (GEMINI, "gemma-9", {"system": False, "efforts": (), "sampling": True}),
+        (GEMINI, "gemma-9-x", {"input": ("text", "image"), "json_with_tools": False, "call_ids": False}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -233,12 +254,67 @@ def test_an_unknown_model_is_assumed_to_do_the_least_of_its_generation(row, name
     assert (model.prices, model.class_, model.price_at(0)) == ((), None, None)
 
 
+@pytest.mark.parametrize(
+    ("row", "context", "most", "expected"),
+    [
+        pytest.param(
+            OPENAI,
+            1_050_000,
+            128_000,
+            Capabilities(mid_system=True, max_tokens_field="max_completion_tokens"),
+            id="openai",
+        ),
+        pytest.param(
+            ANTHROPIC,
+            1_000_000,
+            128_000,
+            Capabilities(
+                input=("text", "image", "file"),
+                sampling=False,
+                penalties=False,
+                efforts=("low", "medium", "high"),
+                thinking=("adaptive",),
+                thinking_off=False,
+                forced_tool=False,
+                mid_system=True,
+            ),
+            id="anthropic",
+        ),
+        pytest.param(
+            GEMINI,
+            1_048_576,
+            65_536,
+            Capabilities(
+                input=("text", "image", "audio", "video", "file"),
+                sampling=False,
+                penalties=False,
+                efforts=("low", "high"),
+                thinking_off=False,
+                call_ids=True,
+            ),
+            id="gemini",
+        ),
+    ],
+)
+def test_what_is_assumed_of_a_vendors_newest(row, context, most, expected):
+    model = guess(row, "from-the-future")
+    assert model.limits == Limits(context=context, max_output=most)
+    assert model.capabilities == expected
+
+
 def test_a_fine_tuned_model_can_do_what_its_base_can_at_an_unknown_price():
     tuned, base = SHIPPED.find("openai", "ft:o4-mini-2025-04-16:us::1"), SHIPPED.find("openai", "o4-mini")
     assert tuned
     assert base
     assert (tuned.capabilities, tuned.limits) == (base.capabilities, base.limits)
     assert (tuned.prices, tuned.class_, tuned.preferred) == ((), None, False)
+
+
+def test_a_fine_tuned_model_stands_in_for_nobody():
+    table = Catalog([msgspec.structs.replace(LLAMA, provider="openai", model="gpt-x")])
+    tuned = table.find("openai", "ft:gpt-x:us::1")
+    assert tuned
+    assert not tuned.preferred
 
 
 def test_the_longest_pattern_that_fits_wins_and_the_exact_name_over_all():
@@ -252,6 +328,9 @@ def test_the_longest_pattern_that_fits_wins_and_the_exact_name_over_all():
 
 def test_a_name_beyond_measure_is_not_searched_for():
     assert SHIPPED.find("gemini", "gemma-3-" + "x" * LONGEST_NAME) is None
+    table = Catalog([LLAMA])
+    names = ["llama-".ljust(length, "x") for length in (LONGEST_NAME, LONGEST_NAME + 1)]
+    assert [table.find("groq", name) for name in names] == [LLAMA, None]
 
 
 # --- the list
@@ -267,10 +346,16 @@ def test_the_list_shows_the_chat_models_of_those_present_each_name_once():
     assert not any(name.startswith(("gpt-", "gemini-", "text-embedding")) for name in names)
 
 
+def test_the_list_shows_nothing_but_chat_models():
+    kinds = {model.model: model.kind for model in SHIPPED.models}
+    assert {kinds[entry.id] for entry in SHIPPED.listing(ALL)} == {"chat"}
+
+
 def test_the_list_tells_the_release_or_else_a_constant():
     created = {entry.id: entry.created for entry in SHIPPED.listing(ALL)}
     assert created["gpt-5"] == 1_754_524_800  # 2025-08-07T00:00:00Z
-    assert created["gpt-6.2-sol"] == int(CREATED.timestamp())
+    assert created["gpt-6.2-sol"] == int(CREATED.timestamp()) == 1_767_225_600  # 2026-01-01T00:00:00Z
+    assert {entry.object for entry in SHIPPED.listing(ALL)} == {"model"}
 
 
 @pytest.mark.parametrize(
@@ -292,6 +377,7 @@ PRICED = 'class: fast, preferred: true, prices: [{source: s, per_mtok: {input: "
         pytest.param(["model: a"], [], id="fine"),
         pytest.param(["model: a", "model: a"], ["p/a: 2 entries"], id="twice"),
         pytest.param(["model: a, match: [x]", "model: b, match: [x]"], ["p: pattern `x` is there 2 times"], id="globs"),
+        pytest.param(["model: a, match: ['a*']"], [], id="its own name"),
         pytest.param(["model: a, match: ['a*']", "model: ab"], ["p/a: pattern `a*` takes the name `ab`"], id="shadow"),
         pytest.param(["model: a, class: fast"], ["p/fast: 0 preferred models, exactly one is needed"], id="none"),
         pytest.param(

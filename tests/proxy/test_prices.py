@@ -15,7 +15,15 @@ NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     ("text", "micro"),
-    [("0", 0), ("0.0375", 37_500), ("2", 2_000_000), ("1.8", 1_800_000), ("0.000001", 1), ("1000", 10**9)],
+    [
+        ("0", 0),
+        ("0.0375", 37_500),
+        ("2", 2_000_000),
+        ("1.8", 1_800_000),
+        ("0.000001", 1),
+        ("999.5", 999_500_000),
+        ("1000", 10**9),
+    ],
 )
 def test_a_quoted_decimal_is_read_as_exact_millionths(text, micro):
     assert Micro.parse(text) == micro
@@ -149,10 +157,20 @@ TIERS: list[dict] = [{"above_prompt_tokens": n, "per_mtok": {}} for n in (2, 1)]
             ["e.limits: `max_output` and `max_input` fit into `context`"],
             id="window",
         ),
+        pytest.param(
+            {"limits": {"context": 9, "max_output": 9, "max_input": 10}},
+            ["e.limits: `max_output` and `max_input` fit into `context`"],
+            id="window of the prompt",
+        ),
         pytest.param({"class": "giant"}, ["e.class: Invalid enum value 'giant'"], id="class"),
         pytest.param({"match": ["a", 1]}, ["e.match[1]: Expected `str`, got `int`"], id="list member"),
         pytest.param({"capabilities": {"tool": True}}, ["e.capabilities: unknown key `tool`"], id="capability"),
-        pytest.param({"preferred": True}, ["e: a preferred model has a class and a price"], id="preferred"),
+        *(
+            pytest.param(
+                {"preferred": True, **half}, ["e: a preferred model has a class and a price"], id=f"preferred {id}"
+            )
+            for half, id in (({}, "alone"), ({"class": "fast"}, "without a price"), ({"prices": [ROW]}, "of no class"))
+        ),
         pytest.param(
             {"prices": [{}]}, ["e.prices[0]: `source` is missing", "e.prices[0]: `per_mtok` is missing"], id="row"
         ),
@@ -181,6 +199,11 @@ TIERS: list[dict] = [{"above_prompt_tokens": n, "per_mtok": {}} for n in (2, 1)]
             id="tiers of a factor",
         ),
         pytest.param(
+            {"prices": [ROW | {"variants": {"batch": {"per_mtok": {}, "tiers": TIERS}}}]},
+            ["e.prices[0].variants.batch: tiers must ascend by `above_prompt_tokens`"],
+            id="tiers of a variant",
+        ),
+        pytest.param(
             {"prices": [ROW | {"tiers": TIERS}]},
             ["e.prices[0]: tiers must ascend by `above_prompt_tokens`"],
             id="tiers",
@@ -201,6 +224,7 @@ TIERS: list[dict] = [{"above_prompt_tokens": n, "per_mtok": {}} for n in (2, 1)]
             id="same day",
         ),
         pytest.param({"prices": [ROW | {"valid_from": DAY}]}, [], id="a first date"),
+        pytest.param({"released": "2026-01-01", "retires": "2026-01-01"}, [], id="retired at once"),
         pytest.param({"prices": {}}, ["e.prices: Expected `array`, got `object`"], id="no list"),
         pytest.param(
             {"released": "2026-01-02", "retires": "2026-01-01"},
@@ -227,10 +251,16 @@ MINIMAL = "{provider: p, model: m, limits: {context: 9, max_output: 9}"
         pytest.param("models: []", [], id="empty"),
         pytest.param("models: [", ["not YAML: while parsing a flow node"], id="syntax"),
         pytest.param(b"models: \xff", ["not YAML: "], id="bytes"),
+        pytest.param("models: [2026-13-45]", ["not YAML: month must be in 1..12"], id="date"),
         pytest.param("[]", ["the table is a mapping with a list `models`"], id="list"),
         pytest.param("models: {}", ["the table is a mapping with a list `models`"], id="mapping of models"),
         pytest.param("{models: [], model: 1}", ["unknown key `model`"], id="key"),
         pytest.param("{models: [], families: 1}", ["families: Expected `object`, got `int`"], id="families"),
+        pytest.param(
+            "{models: [], model: 1, families: 1}",
+            ["unknown key `model`", "families: Expected `object`, got `int`"],
+            id="key and families",
+        ),
         pytest.param("{models: [], families: {f: {x: 1}}}", ["families.f: unknown key `x`"], id="family"),
         pytest.param("models: [1]", ["models[0]: Expected `object`, got `int`"], id="no entry"),
         pytest.param(

@@ -370,3 +370,9 @@ def test_the_sdks_own_transform_comes_to_the_same(given):
 def test_where_we_keep_more_than_the_sdk(given, ours, theirs):
     assert schema.clean(given) == ours
     assert anthropic.transform_schema(given) == theirs
+
+
+def test_the_first_obstacle_is_the_one_that_is_told():
+    said = {"type": "object", "properties": {"a": {}, "b": {"$ref": "#/nowhere"}}, "required": ["a", "b"]}
+    alone = {**said, "properties": {"a": {}}}
+    assert schema.obstacle(said) == schema.obstacle(alone) == "it has a value of any type"

@@ -120,6 +120,42 @@ def test_whose_fault_it_was(status, raw, kind, out, code):
 
 
 @pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        *(
+            (400, code, Kind.POLICY)
+            for code in (
+                *("content_policy_violation", "content_filter", "invalid_prompt"),
+                *("misalignment_policy_violation", "bio_policy"),
+            )
+        ),
+        *((400, code, Kind.QUOTA) for code in ("billing_hard_limit_reached", "billing_not_active")),
+        *((429, code, Kind.QUOTA) for code in ("billing_hard_limit_reached", "insufficient_quota")),
+        *((500, code, Kind.OVERLOADED) for code in ("server_is_overloaded", "slow_down")),
+    ],
+)
+def test_a_code_says_more_than_a_status(status, code, kind):
+    assert error(status, body(code=code)).kind is kind
+
+
+@pytest.mark.parametrize("words", ["but can only afford 5", "or use fewer max_tokens"])
+def test_trap_21_one_request_that_cannot_be_paid_says_nothing_of_the_next(words):
+    assert error(402, body(words)).kind is Kind.TRANSIENT
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "type"),
+    [
+        (400, body(code="content_filter"), "invalid_request_error"),
+        (413, body(code="rate_limit_exceeded"), "rate_limit_error"),
+        (402, body("can only afford 5"), "server_error"),
+    ],
+)
+def test_an_error_has_openais_type(status, raw, type):
+    assert error(status, raw).type == type
+
+
+@pytest.mark.parametrize(
     ("raw", "message", "param"),
     [
         pytest.param(b'{"error":{"message":"Bad.","param":"n"}}', "Bad.", "n", id="half an error object"),
@@ -194,7 +230,10 @@ def test_a_404_in_words_is_about_the_model():
         ({"message": "x", "code": "insufficient_quota"}, Kind.QUOTA),
         ({"message": "x", "code": "context_length_exceeded", "type": "invalid_request_error"}, Kind.TOO_LONG),
         ({"message": "x", "type": "invalid_request_error"}, Kind.CALLER),
+        ({"message": "x", "code": "context_length_exceeded"}, Kind.TOO_LONG),
         ({"message": "x", "code": "content_filter"}, Kind.POLICY),
+        ({"message": "x", "code": "content_policy_violation"}, Kind.POLICY),
+        ({"message": "x", "code": "invalid_prompt"}, Kind.POLICY),
         ({"message": "x", "code": "server_is_overloaded"}, Kind.OVERLOADED),
         ({"message": "x", "type": "server_error"}, Kind.TRANSIENT),
         ({"message": "x", "code": 429}, Kind.RATE_LIMITED),

@@ -281,6 +281,65 @@ def test_what_would_change_the_answer_is_refused_before_it_is_sent(members):
     assert caught.value.param in members
 
 
+def refusing(member: str, value: Any) -> Call:
+    """The call to a vendor that takes everything but this member."""
+    raw = {"model": "m", member: value, "messages": [{"role": "user", "content": "Hi"}]}
+    return ask(msgspec.json.encode(raw), target(refused=(member,)))
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        *("audio", "function_call", "functions", "logit_bias", "logprobs", "modalities", "moderation", "n"),
+        *("response_format", "stop", "tool_choice", "tools", "top_logprobs", "web_search_options"),
+    ],
+)
+def test_without_these_the_answer_would_be_another_one(member):
+    with pytest.raises(Failure) as caught:
+        refusing(member, 17)
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", member)
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "warned"),
+    [
+        *(
+            (member, 17, "")
+            for member in (
+                *("metadata", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+                *("safety_identifier", "user"),
+            )
+        ),
+        *((name, 17, f"dropped={name}") for name in ("seed", "store", "verbosity", "service_tier", "from_the_future")),
+        *((name, 0, "") for name in ("frequency_penalty", "presence_penalty", "top_logprobs")),
+        *((name, False, "") for name in ("logprobs", "store")),
+        *(("n", 1, ""), ("logit_bias", {}, ""), ("modalities", ["text"], "")),
+        *(("verbosity", "medium", ""), ("service_tier", "auto", "")),
+    ],
+)
+def test_without_these_it_would_be_nearly_the_same(member, value, warned):
+    call = refusing(member, value)
+    assert call.body.decode() == f'{{"model":"m",{MESSAGES}}}'
+    assert str(call.warnings) == warned
+
+
+@pytest.mark.parametrize(
+    ("effort", "able", "sent"),
+    [
+        ("minimal", ("none", "low"), "none"),
+        ("low", ("minimal", "high"), "minimal"),
+        ("medium", ("low", "high"), "low"),
+        ("high", ("medium", "xhigh"), "medium"),
+        ("xhigh", ("high", "max"), "high"),
+        ("max", ("xhigh",), "xhigh"),
+        ("none", ("low", "high"), "low"),
+    ],
+)
+def test_trap_46_every_effort_has_a_next_weaker_one(effort, able, sent):
+    body, warned = substitute(f'"reasoning_effort":"{effort}"', efforts=able)
+    assert (body["reasoning_effort"], warned) == (sent, "rounded=reasoning_effort")
+
+
 def test_what_is_only_talked_about_stays():
     raw = '{"model":"m","messages":[{"role":"user","content":"\\"seed\\" seed"}],"x":{"seed":1}}'
     assert ask(raw, target(**REFUSES)).body.decode() == raw
