@@ -62,6 +62,7 @@ def test_an_answer_may_keep_its_usage_to_itself():
         (b"{}", Kind.TRANSIENT, "empty_upstream_response"),
         (b"<html>", Kind.TRANSIENT, "upstream_malformed_output"),
         (b"[" * 100_000, Kind.TRANSIENT, "upstream_malformed_output"),
+        (b'{"error":' * 100_000, Kind.TRANSIENT, "upstream_malformed_output"),
         (b'{"choices":[{"finish_reason":"\xff"}]}', Kind.TRANSIENT, "upstream_malformed_output"),
     ],
 )

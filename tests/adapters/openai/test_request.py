@@ -303,13 +303,9 @@ def test_without_these_the_answer_would_be_another_one(member):
 @pytest.mark.parametrize(
     ("member", "value", "warned"),
     [
-        *(
-            (member, 17, "")
-            for member in (
-                *("metadata", "prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
-                *("safety_identifier", "user"),
-            )
-        ),
+        *((name, 17, "") for name in ("metadata", "prediction")),
+        *((f"prompt_cache_{name}", 17, "") for name in ("key", "options", "retention")),
+        *((name, "u", "") for name in ("safety_identifier", "user")),
         *((name, 17, f"dropped={name}") for name in ("seed", "store", "verbosity", "service_tier", "from_the_future")),
         *((name, 0, "") for name in ("frequency_penalty", "presence_penalty", "top_logprobs")),
         *((name, False, "") for name in ("logprobs", "store")),
