@@ -36,12 +36,12 @@ def _roles(body: Json, row: Model, old: bool) -> Iterator[str]:
             if index == 0 or messages[index - 1]["role"] not in ("user", "system") or following == "user":
                 yield f"messages.{index}: system messages must follow a user turn and precede an assistant turn"
         elif role == "system":
-            yield 'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, not "system" as an input message role.'  # noqa: E501
+            yield 'messages: Unexpected role "system". The Messages API accepts a top-level `system` parameter, not "system" as an input message role.'  # noqa: E501 - the vendor's own sentence, in one piece
         elif role not in ("user", "assistant"):
             yield f'messages: Unexpected role "{role}". Allowed roles are "user" or "assistant"'
     if messages and messages[-1]["role"] == "assistant":
         if not row.prefill:
-            yield "This model does not support assistant message prefill. The conversation must end with a user message."  # noqa: E501
+            yield "This model does not support assistant message prefill. The conversation must end with a user message."  # noqa: E501 - the vendor's own sentence, in one piece
         last = blocks(messages[-1]["content"])
         if last and last[-1].get("type") == "text" and last[-1]["text"] != last[-1]["text"].rstrip():
             yield "messages: final assistant content cannot end with trailing whitespace"
@@ -52,7 +52,7 @@ def _texts(body: Json, row: Model, old: bool) -> Iterator[str]:
         content = blocks(message["content"])
         final = index == len(body["messages"]) - 1 and message["role"] == "assistant"
         if not final and (not content or message["content"] == ""):
-            yield f"messages.{index}: all messages must have non-empty content except for the optional final assistant message"  # noqa: E501
+            yield f"messages.{index}: all messages must have non-empty content except for the optional final assistant message"  # noqa: E501 - the vendor's own sentence, in one piece
         yield from _text_flaws("messages", content)
     if isinstance(body.get("system"), list):
         yield from _text_flaws("system", body["system"])
@@ -121,7 +121,7 @@ def _tool_order(body: Json, row: Model, old: bool) -> Iterator[str]:
         if role != "assistant" and uses:
             yield f"messages.{index}: `tool_use` blocks can only be in `assistant` messages"
         if len(results) != len(set(results)):
-            yield f"messages.{index}: each tool_use must have a single result. Found multiple `tool_result` blocks with id: {results[0]}"  # noqa: E501
+            yield f"messages.{index}: each tool_use must have a single result. Found multiple `tool_result` blocks with id: {results[0]}"  # noqa: E501 - the vendor's own sentence, in one piece
         if set(kinds[: len(results)]) - {"tool_result"}:
             yield f"messages.{index}: `tool_result` blocks must come first in the content of a user message"
         if len(uses) != len(set(uses)):
@@ -135,7 +135,7 @@ def _identifiers(body: Json, row: Model, old: bool) -> Iterator[str]:
             if block["type"] == "tool_use" and not (block["id"] and set(block["id"]) <= allowed):
                 yield f"messages.{index}.content.{at}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'"
             if block["type"] == "tool_use" and not (0 < len(block["name"]) <= 200 and set(block["name"]) <= allowed):
-                yield f"messages.{index}.content.{at}.tool_use.name: String should match pattern '^[a-zA-Z0-9_-]{{1,200}}$'"  # noqa: E501
+                yield f"messages.{index}.content.{at}.tool_use.name: String should match pattern '^[a-zA-Z0-9_-]{{1,200}}$'"  # noqa: E501 - the vendor's own sentence, in one piece
 
 
 def _thoughts(body: Json, row: Model, old: bool) -> Iterator[str]:
@@ -188,7 +188,7 @@ def _pictures(body: Json, row: Model, old: bool) -> Iterator[str]:
 def _picture_flaws(here: str, source: Json) -> Iterator[str]:
     kind = source["media_type"]
     if kind not in MAGIC:
-        yield f"{here}.image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"  # noqa: E501
+        yield f"{here}.image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"  # noqa: E501 - the vendor's own sentence, in one piece
         return
     try:
         start = base64.b64decode(source["data"], validate=True)[:12]
@@ -225,7 +225,7 @@ def _cache_marks(body: Json, row: Model, old: bool) -> Iterator[str]:
     if any(ttl not in ("5m", "1h") for ttl in found):
         yield "cache_control.ephemeral.ttl: Input should be '5m' or '1h'"
     if "5m" in found and "1h" in found[found.index("5m") :]:
-        yield "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks are processed in the following order: `tools`, `system`, `messages`."  # noqa: E501
+        yield "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks are processed in the following order: `tools`, `system`, `messages`."  # noqa: E501 - the vendor's own sentence, in one piece
 
 
 CHECKS: tuple[Callable[[Json, Model, bool], Iterator[str]], ...] = (

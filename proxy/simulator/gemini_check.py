@@ -82,7 +82,7 @@ def refusal(body: Json, name: str, counting: bool = False) -> Refusal | None:
         return _flaw_refusal(flaw)
     row = model(name)
     if row is None:
-        text = f"models/{name} is not found for API version v1beta, or is not supported for generateContent. Call ListModels to see the list of available models and their supported methods."  # noqa: E501
+        text = f"models/{name} is not found for API version v1beta, or is not supported for generateContent. Call ListModels to see the list of available models and their supported methods."  # noqa: E501 - the vendor's own sentence, in one piece
         return Refusal(text, status=404, kind="NOT_FOUND")
     if counting:
         return None

@@ -61,7 +61,7 @@ def _part(part: Json, where: str, row: Model) -> Iterator[Refusal]:
         message = "* GenerateContentRequest.{0}.data: required oneof field 'data' must have one initialized field\n"
         yield Refusal(message.format(where), f"{where}.data")
     if len(kinds) > 1:
-        yield violation(f"Invalid value at '{where}' (oneof), oneof field 'data' is already set. Cannot set '{kinds[1]}'",  # noqa: E501
+        yield violation(f"Invalid value at '{where}' (oneof), oneof field 'data' is already set. Cannot set '{kinds[1]}'",  # noqa: E501 - the vendor's own sentence, in one piece
                          where)  # fmt: skip
     if "inlineData" in kinds and not MEDIA.match(part["inlineData"]["mimeType"]):
         yield Refusal(f"Unsupported MIME type: {part['inlineData']['mimeType']}")

@@ -24,7 +24,7 @@ class Door:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((self.host, self.port))
         self.port = sock.getsockname()[1]
-        factory: Callable[[], Connection] = lambda: Connection(self.handle, self.peers)  # noqa: E731
+        factory: Callable[[], Connection] = lambda: Connection(self.handle, self.peers)  # noqa: E731 - the loop wants a new one each call
         loop = asyncio.get_running_loop()
         self.server = await loop.create_server(factory, sock=sock, backlog=BACKLOG)
 

@@ -147,7 +147,7 @@ def _limits(body: Json) -> Iterator[Refusal]:
             word, code = ("minimum", "below_min") if value < low else ("maximum", "above_max")
             bound = low if value < low else high
             kind = "integer" if isinstance(value, int) else "decimal"
-            message = f"Invalid '{name}': {kind} {word} value violated. Expected a value {'>' if value < low else '<'}= {bound}, but got {value} instead."  # noqa: E501
+            message = f"Invalid '{name}': {kind} {word} value violated. Expected a value {'>' if value < low else '<'}= {bound}, but got {value} instead."  # noqa: E501 - the vendor's own sentence, in one piece
             yield Refusal(message, name, f"{kind}_{code}_value")
 
 
@@ -213,7 +213,7 @@ def _tools(body: Json) -> Iterator[Refusal]:
     names = [t.get("function", t.get("custom"))["name"] for t in body.get("tools") or []]
     for index, name in enumerate(names):
         if not NAME.match(name):
-            message = f"Invalid 'tools[{index}].function.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."  # noqa: E501
+            message = f"Invalid 'tools[{index}].function.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."  # noqa: E501 - the vendor's own sentence, in one piece
             yield Refusal(message, f"tools[{index}].function.name", "invalid_value")
     for name in ("tool_choice", "parallel_tool_calls"):
         if body.get(name) is not None and not body.get("tools"):
@@ -263,7 +263,7 @@ def _images(body: Json) -> Iterator[Refusal]:
         content = message.get("content")
         for at, part in enumerate(content if isinstance(content, list) else ()):
             if part["type"] == "image_url" and not part["image_url"]["url"].startswith(("data:image/", "https://")):
-                text = f"Invalid 'messages[{index}].content[{at}].image_url.url'. Expected a base64-encoded data URL with an image MIME type, or a https URL."  # noqa: E501
+                text = f"Invalid 'messages[{index}].content[{at}].image_url.url'. Expected a base64-encoded data URL with an image MIME type, or a https URL."  # noqa: E501 - the vendor's own sentence, in one piece
                 yield Refusal(text, f"messages[{index}].content[{at}].image_url.url", "invalid_value")
 
 

@@ -34,7 +34,7 @@ def anthropic_flaw(schema: Any) -> str | None:
     nodes = list(_nodes(schema))
     optional = sum(len(set(n.get("properties") or {}) - set(n.get("required") or [])) for n in nodes)
     if optional > MOST_OPTIONAL:
-        return f"Schemas contains too many optional parameters ({optional}), which would make grammar compilation inefficient."  # noqa: E501
+        return f"Schemas contains too many optional parameters ({optional}), which would make grammar compilation inefficient."  # noqa: E501 - the vendor's own sentence, in one piece
     unions = sum("anyOf" in n or isinstance(n.get("type"), list) for n in nodes)
     if unions > MOST_UNIONS:
         return f"Schemas contains too many parameters with union types ({unions} parameters with type arrays or anyOf)."
