@@ -130,6 +130,9 @@ def test_what_the_subset_has_is_kept(kept):
             id="though nothing is said of its properties",
         ),
         pytest.param({"type": [[]], "enum": ["a"]}, {"enum": ["a"]}, id="a type of none"),
+        pytest.param(
+            {"type": "object", "enum": ["a"]}, {"enum": ["a"], "additionalProperties": False}, id="a text is no object"
+        ),
         pytest.param({"$ref": "#/a", "description": "unheard"}, {"$ref": "#/a"}, id="a reference stands alone"),
         pytest.param(
             {"$ref": "#/$defs/a", "$defs": {"a": {"type": "integer", "minimum": 1}}},
