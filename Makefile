@@ -14,7 +14,7 @@ comma := ,
 empty :=
 PURE_FILES := adapters/*$(subst $(empty) ,,$(foreach room,$(PURE),$(comma)proxy/$(room).py))
 LOCK = $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(LOCK_ARGS)
+	--custom-compile-command 'make lock' $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help serve demo test test-clients lint lock clean

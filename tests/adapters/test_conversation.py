@@ -348,7 +348,7 @@ def test_a_data_url_gives_back_what_was_put_in(data):
 
 def turns(text: str) -> list[Turn]:
     roles = {"u": "user", "a": "assistant", "s": "system"}
-    return [Turn(roles[word[0]], [Text(word)]) for word in text.split()]  # type: ignore[arg-type]
+    return [Turn(roles[word[0]], [Text(word)]) for word in text.split()]  # type: ignore[arg-type]  # the table holds no other role
 
 
 @pytest.mark.parametrize(
