@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 CLIENTS := .venv-clients
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # The rooms that decide and never act: each branch is tested. tests/test_house.py compares this list with its ranks.
-PURE := errors catalog cost prices tokens health routing attempts budget
+PURE := errors catalog cost prices tokens health routing attempts budget ledger bound stats pricebook
 
 comma := ,
 empty :=
@@ -17,7 +17,7 @@ LOCK = $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.
 	--custom-compile-command 'make lock' $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test test-clients lint lock clean
+.PHONY: help serve demo test test-long test-clients lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' Makefile
@@ -30,10 +30,13 @@ demo: $(VENV)/serve.stamp  ## run it against simulated vendors; no keys needed
 
 test: $(VENV)/dev.stamp  ## all tests, then the coverage gates: 100 % where we decide, 95 % over all
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS) -m 'not long'
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='$(PURE_FILES)' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
+
+test-long: $(VENV)/dev.stamp  ## crowds and crashes against budgets, over both stores; at most 10 minutes
+	timeout 600 $(BIN)/python -m pytest -m long -s tests/money
 
 test-clients: $(VENV)/serve.stamp $(CLIENTS)/stamp tests/clients/node/node_modules/stamp  ## LangChain and others, against the demo; needs Node 20
 	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini $(PYTEST_ARGS) tests/clients

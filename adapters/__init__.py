@@ -26,6 +26,10 @@ class Adapter(Protocol):
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure: ...
 
+    def counting(self, call: Call, target: Target) -> Call | None: ...
+
+    def counted(self, body: bytes) -> int: ...
+
 
 ADAPTERS: Mapping[tuple[Vendor, Endpoint], Adapter] = {
     ("openai", "chat"): openai,

@@ -33,6 +33,8 @@ class Kind(Enum):
     QUOTA = "quota"  # Q: our account has no money left
     KEY = "key"  # K: our key or our configuration is wrong
     MODEL = "model"  # K, for this model only: the vendor does not know it
+    BUDGET = "budget"  # ours: no money can be held for it; a cheaper model, or another provider's budget, might do
+    STORE = "store"  # ours: where the money is counted cannot be asked
 
     @property
     def callers_fault(self) -> bool:
@@ -125,7 +127,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One model at one provider, as a request may be sent to it. `context` and `max_output` are in tokens."""
+    """One model at one provider, as a request may be sent to it. `context` and `max_output` are in tokens.
+
+    `cap` is the most output tokens (per choice, reasoning included; at least 1) that this request may ask for, because
+    no more money is held; None: as the client and the model like.
+    """
 
     provider: str  # a row of configuration: "openai", "groq", ...
     vendor: Vendor  # whose wire format it speaks
@@ -133,6 +139,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Capabilities
     context: int
     max_output: int
+    cap: int | None = None
 
 
 class Warnings:

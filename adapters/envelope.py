@@ -17,8 +17,14 @@ class _StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
 class _Outside(msgspec.Struct):
-    """What is written on the outside of the letter; everything else is skipped, not read."""
+    """What is written on the outside of the letter; everything else is skipped, not read.
+
+    What is still sealed here is read leniently, when it is asked for: no request is refused because of it.
+    """
 
     model: str
     stream: bool | None = None
@@ -27,6 +33,9 @@ class _Outside(msgspec.Struct):
     user: str | None = None
     safety_identifier: str | None = None
     metadata: Any = None
+    max_completion_tokens: msgspec.Raw = _NOTHING
+    max_tokens: msgspec.Raw = _NOTHING
+    service_tier: msgspec.Raw = _NOTHING
 
 
 _decoder = msgspec.json.Decoder(_Outside)
@@ -43,6 +52,20 @@ class Envelope:
         self.choices = max(1, outside.n or 1)
         self.user = outside.safety_identifier or outside.user
         self.metadata = outside.metadata if isinstance(outside.metadata, dict) else {}
+        self._outside = outside
+
+    @property
+    def cap(self) -> int | None:
+        """The most output tokens that the client asks for, in a number that anybody could obey; of two the larger."""
+        said = (_plain(self._outside.max_completion_tokens), _plain(self._outside.max_tokens))
+        caps = [tokens for tokens in said if tokens is not None]
+        return max(caps) if caps and all(type(tokens) is int and tokens > 0 for tokens in caps) else None
+
+    @property
+    def tier(self) -> str | None:
+        """The service tier that the client asks for."""
+        tier = _plain(self._outside.service_tier)
+        return tier if isinstance(tier, str) else None
 
     @cached_property
     def opened(self) -> tuple[wire.Chat, list[str]]:
@@ -64,6 +87,14 @@ class Envelope:
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _plain(said: msgspec.Raw) -> Any:
+    """A member's value; None too for what cannot be read."""
+    try:
+        return msgspec.json.decode(said)
+    except letter.UNREADABLE:
+        return None
 
 
 def seal(raw: bytes) -> Envelope:

@@ -30,7 +30,7 @@ def attempts(candidates: Sequence[Target], *, choosy: bool) -> Plan:
         elif failure.kind is Kind.UNSUPPORTED:
             if i == 0 and choosy:
                 return failure
-        elif failure.kind.callers_fault:
+        elif failure.kind.callers_fault or failure.kind is Kind.STORE:
             return failure
     # Who failed, but has too small a window as well, could not have served: it is no reason to ask again later.
     return verdict(
@@ -43,6 +43,7 @@ _UNFIT = frozenset({Kind.TOO_LONG, Kind.UNSUPPORTED, Kind.MODEL})
 # What tells the client most comes first: who is down, what only we can mend; then why nobody was fit.
 _TELLING = (
     (Kind.TRANSIENT, Kind.OVERLOADED, Kind.TIMEOUT, Kind.UNREACHABLE),
+    (Kind.BUDGET,),
     (Kind.QUOTA, Kind.KEY),
     (Kind.TOO_LONG,),
     (Kind.MODEL, Kind.UNSUPPORTED),
@@ -56,8 +57,9 @@ def verdict(failures: Sequence[Failure]) -> Failure:
     only if nobody could have served: who is merely down now, may serve later.
     """
     fit = [failure for failure in failures if failure.kind not in _UNFIT]
-    if fit and all(failure.kind is Kind.RATE_LIMITED for failure in fit):
-        return min(fit, key=lambda failure: failure.retry_after if failure.retry_after is not None else math.inf)
+    paid = [failure for failure in fit if failure.kind is not Kind.BUDGET]
+    if paid and all(failure.kind is Kind.RATE_LIMITED for failure in paid):
+        return min(paid, key=lambda failure: failure.retry_after if failure.retry_after is not None else math.inf)
     told = (failure for kinds in _TELLING for failure in fit or failures if failure.kind in kinds)
     return next(told, None) or nobody()
 

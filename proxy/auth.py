@@ -19,10 +19,13 @@ class Keyring:
         """True if no key is asked for."""
         return not self._digests
 
-    def admit(self, authorization: str | None) -> None:
-        """Raise `Failure` (401 `invalid_api_key`) unless the header holds a key of the ring."""
+    def admit(self, authorization: str | None) -> str:
+        """The name of the key that the header holds, empty on an open ring; else a `Failure` (401 `invalid_api_key`).
+
+        A key's name is the beginning of its digest: good enough to count by and to point at, of no use to a thief.
+        """
         if self.open:
-            return
+            return ""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise _refused("You didn't provide an API key. Send it as 'Authorization: Bearer KEY'.")
@@ -30,6 +33,16 @@ class Keyring:
         # Every digest is compared, whichever fits: how long it takes says nothing.
         if not any([hmac.compare_digest(presented, digest) for digest in self._digests]):
             raise _refused("Incorrect API key provided.")
+        return _name(presented)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all keys, as budgets and statistics know them."""
+        return tuple(map(_name, self._digests))
+
+
+def _name(digest: bytes) -> str:
+    return f"key-{digest.hex()[:8]}"
 
 
 def _digest(key: str) -> bytes:

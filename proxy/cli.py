@@ -4,9 +4,12 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 from proxy import __version__
-from proxy.settings import Settings, SettingsError, load
+from proxy.cost import dollars
+from proxy.settings import Settings, SettingsError, load, shipped_prices
 
 _NO_VENDOR = """\
 No vendor is configured: there is nobody to forward requests to.
@@ -56,7 +59,60 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--config", metavar="FILE", help="YAML file, instead of TOLLHOUSE_CONFIG")
     check.add_argument("--live", action="store_true", help="ask each vendor, too, whether it takes its key")
     check.set_defaults(act=_check)
+    _pricing_verbs(verbs.add_parser("pricing", help="check the price table, compare it, bring it up to date"))
     return parser
+
+
+_FROM = """\
+FROM is the word genai-prices (the installed package, pip install genai-prices), or a file: a price table of our own
+format, genai-prices' data.json, or LiteLLM's model_prices_and_context_window.json. FILE is the table to work on; left
+out, it is the one that serve would use (TOLLHOUSE_PRICING, else the one that came with tollhouse).
+What FROM does not speak of stays as it is, unless it is a table of our own format."""
+
+
+def _pricing_verbs(parser: argparse.ArgumentParser) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    check = verbs.add_parser(
+        "check", help="valid? what has no price, what changes soon, how old the sources are. Exit code 2: not valid"
+    )
+    diff = verbs.add_parser(
+        "diff", help="say where another table differs; exit code 1 if it does", epilog=_FROM, formatter_class=raw
+    )
+    update = verbs.add_parser(
+        "update", help="take over another table's figures, with --write", epilog=_FROM, formatter_class=raw
+    )
+    for verb in (check, diff):
+        verb.add_argument("file", nargs="?", metavar="FILE", help="a price table (YAML)")
+    update.add_argument("--file", metavar="FILE", help="a price table (YAML)")
+    for verb in (diff, update):
+        verb.add_argument("--from", dest="source", required=True, metavar="FROM", help="see below")
+        verb.add_argument("--only", default="*", metavar="GLOB", help="these models alone: 'openai/gpt-6*'")
+    update.add_argument(
+        "--write",
+        action="store_true",
+        help="change the file, in place: figures, added buckets, dated changes; all of it or nothing",
+    )
+    check.set_defaults(act=lambda given: _pricing(given, "check"))
+    diff.set_defaults(act=lambda given: _pricing(given, "diff"))
+    update.set_defaults(act=lambda given: _pricing(given, "update"))
+
+
+def _pricing(given: argparse.Namespace, verb: str) -> int:
+    from proxy import pricing  # only here: a server has no use for it
+
+    path = Path(given.file or os.environ.get("TOLLHOUSE_PRICING", "").strip() or shipped_prices())
+    today = datetime.now(UTC)
+    try:
+        if verb == "check":
+            return pricing.check(path, today)
+        if verb == "diff":
+            return pricing.diff(path, given.source, given.only, today)
+        return pricing.update(path, given.source, given.only, today, write=given.write)
+    except pricing.PricingError as error:
+        for line in str(error).splitlines():
+            print(f"tollhouse: {line}", file=sys.stderr)
+        return 2
 
 
 def _port(text: str) -> int:
@@ -152,6 +208,6 @@ def state(settings: Settings) -> dict[str, str]:
         "strategy": settings.strategy,
         "fallback": "on" if settings.fallback else "off (ENABLE_LLM_FALLBACK=false)",
         "store": "Redis (REDIS_URL)" if settings.redis_url else f"a file in {settings.data_dir}",
-        "budgets": "off (this version does not enforce them yet)",
+        "budgets": ", ".join(f"{b.name} USD {dollars(b.limit)}" for b in settings.budgets) or "none",
         "auth": f"{len(settings.client_keys)} client keys" if settings.client_keys else "open (no client keys)",
     }

@@ -1,15 +1,16 @@
-"""What a request cost: tokens in disjoint buckets times the price of their kind, rounded up once, here and only here.
+"""What a request cost, and what it can cost at most: tokens in disjoint buckets times the price of their kind.
 
 Money is an integer of nano-dollars. Prices are micro-dollars per million tokens, so that a token at $0.0375 a million
-is still exact; the sum is divided once.
+is still exact; the sum is divided once, rounded up, here and only here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 
 import msgspec
 
 from adapters.base import Usage
-from proxy.prices import Price, Rates
+from proxy.prices import PerUnit, Price, Rates
 
 NANO = 1_000_000_000  # of a dollar
 _PER_MICRO = 1_000  # nano-dollars
@@ -24,6 +25,10 @@ def _output(rates: Rates) -> int:
     return rates.output or 0
 
 
+def _quarter_more(rates: Rates) -> int:
+    return -(-5 * _input(rates) // 4)  # Anthropic's factor for five minutes
+
+
 def _twice(rates: Rates) -> int:
     return 2 * _input(rates)  # Anthropic's factor for an hour
 
@@ -32,14 +37,18 @@ def _half_again_twice(rates: Rates) -> int:
     return -(-5 * _input(rates) // 2)  # OpenAI's factor for twelve hours, 2.5
 
 
+def _cached(rates: Rates) -> int:
+    return rates.cache_read or rates.input_audio or _input(rates)
+
+
 # Bucket of `Usage` -> its rate, and what stands in where a price does not name it: never less than what is billed.
 _BUCKETS: Mapping[str, tuple[str, Callable[[Rates], int]]] = {
     "in_text": ("input", _input),
     "in_audio": ("input_audio", _input),
     "in_image": ("input_image", _input),
     "cache_read": ("cache_read", _input),
-    "cache_read_audio": ("cache_read_audio", lambda rates: rates.cache_read or rates.input_audio or _input(rates)),
-    "cache_write_5m": ("cache_write_5m", _input),
+    "cache_read_audio": ("cache_read_audio", _cached),
+    "cache_write_5m": ("cache_write_5m", _quarter_more),
     "cache_write_30m": ("cache_write_30m", _input),
     "cache_write_1h": ("cache_write_1h", _twice),
     "cache_write_12h": ("cache_write_12h", _half_again_twice),
@@ -48,7 +57,31 @@ _BUCKETS: Mapping[str, tuple[str, Callable[[Rates], int]]] = {
     "out_audio": ("output_audio", _output),
     "out_image": ("output_image", _output),
 }
-_UNITS: Mapping[str, str] = {"web_searches": "web_search", "map_queries": "maps_query"}
+_STAND_INS: Mapping[str, Callable[[Rates], int]] = {name: otherwise for name, otherwise in _BUCKETS.values()}
+
+
+class Hints(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request may use, as far as that makes it dearer. A search or a query of Maps is a call of that tool.
+
+    What needs no asking is always thought possible: cached input, OpenAI's cache of 30 minutes, reasoning, images.
+    """
+
+    cache_5m: bool = False
+    cache_1h: bool = False
+    cache_12h: bool = False
+    audio_in: bool = False
+    image_in: bool = False
+    audio_out: bool = False
+    searches: int = 0
+    maps: int = 0
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """The dearest a request can be: micro-dollars per million tokens in and out, nano-dollars for all its fees."""
+
+    input: int
+    output: int
+    units: int
 
 
 def cost(usage: Usage, price: Price, tier: str | None = None) -> int:
@@ -58,17 +91,68 @@ def cost(usage: Usage, price: Price, tier: str | None = None) -> int:
     """
     rates = price.rates(usage.prompt, tier)
     micro: int = sum(
-        tokens * _rate(rates, *_BUCKETS[bucket])
+        tokens * rate(rates, _BUCKETS[bucket][0])
         for bucket, tokens in msgspec.structs.asdict(usage).items()
         if tokens and bucket in _BUCKETS
     )
-    units: int = sum(getattr(usage, bucket) * (getattr(price.per_unit, unit) or 0) for bucket, unit in _UNITS.items())
-    return -(-micro * _PER_MICRO // _MILLION) + units * _PER_MICRO
+    fees = _fees(price.per_unit, usage.web_searches, usage.map_queries) if usage != Usage() else 0
+    return -(-micro * _PER_MICRO // _MILLION) + fees
 
 
-def _rate(rates: Rates, name: str, otherwise: Callable[[Rates], int]) -> int:
-    rate = getattr(rates, name)
-    return otherwise(rates) if rate is None else int(rate)
+def rate(rates: Rates, name: str) -> int:
+    """Micro-dollars per million tokens of the kind `name`, a field of `Rates`; what stands in if it is not named."""
+    named = getattr(rates, name)
+    return _STAND_INS.get(name, _input)(rates) if named is None else int(named)
+
+
+def worst(prompt: int, price: Price, tier: str | None, *, hints: Hints) -> Rate:
+    """The dearest at which each token of a request can be billed that has at most `prompt` tokens of input.
+
+    Whoever is asked for `tier` may serve it or the standard one. For each `usage` within `prompt` and `hints`:
+    `cost(usage, price, served) <= ceil((prompt * input + completion * output) / 1000) + units`.
+    """
+    kinds_in, kinds_out = _kinds(hints)
+    reachable = list(_reachable(prompt, price, tier))
+    return Rate(
+        input=max(rate(rates, name) for rates, name in product(reachable, kinds_in)),
+        output=max(rate(rates, name) for rates, name in product(reachable, kinds_out)),
+        units=_fees(price.per_unit, hints.searches, hints.maps),
+    )
+
+
+def _kinds(hints: Hints) -> tuple[list[str], list[str]]:
+    """The rates that may apply to a token of input, and to one of output."""
+    inputs = {
+        "input": True,
+        "cache_read": True,
+        "cache_write_30m": True,
+        "cache_write_5m": hints.cache_5m,
+        "cache_write_1h": hints.cache_1h,
+        "cache_write_12h": hints.cache_12h,
+        "input_audio": hints.audio_in,
+        "cache_read_audio": hints.audio_in,
+        "input_image": hints.image_in,
+    }
+    outputs = {"output": True, "output_reasoning": True, "output_image": True, "output_audio": hints.audio_out}
+    return [name for name, used in inputs.items() if used], [name for name, used in outputs.items() if used]
+
+
+def _reachable(prompt: int, price: Price, tier: str | None) -> Iterator[Rates]:
+    """The rates of every length up to `prompt`, standard and of `tier`: they change only where a tier begins."""
+    variant = price.variants.get(tier) if tier else None
+    starts = {step.above_prompt_tokens for step in (*price.tiers, *(variant.tiers if variant else ()))}
+    for length in (0, *(start + 1 for start in starts if start < prompt)):
+        yield price.rates(length)
+        if variant:
+            yield price.rates(length, tier)
+
+
+def _fees(unit: PerUnit, searches: int, maps: int) -> int:
+    """Nano-dollars for what is not counted in tokens, of one request."""
+    micro: int = (unit.request or 0) + searches * (unit.web_search or 0) + maps * (unit.maps_query or 0)
+    if searches:
+        micro += unit.grounded_prompt or 0
+    return micro * _PER_MICRO
 
 
 def dollars(nano: int) -> str:

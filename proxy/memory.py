@@ -23,17 +23,6 @@ class Memory:
         self._store = store
         self._away = False
 
-    async def open(self) -> None:
-        """Connect the store, if it can be had."""
-        try:
-            await self._store.open()
-        except StoreError as error:
-            self._note(error)
-
-    async def close(self) -> None:
-        """Let go of the store."""
-        await self._store.close()
-
     async def recall(self, vendor: Vendor, ids: Sequence[str]) -> Mapping[str, str]:
         """The states of those `ids` that are known; nothing when the store is away."""
         wanted = ids[-_MOST_IDS:]

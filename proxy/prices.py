@@ -5,9 +5,11 @@ million tokens in micro-dollars ("0.0375" -> 37_500), a factor in millionths ("1
 micro-dollars ("0.014" -> 14_000). Six places suffice for every published price (the finest is "0.0025").
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -123,14 +125,14 @@ class Variant(_Row, frozen=True):
 class PerUnit(_Row, frozen=True):
     """Micro-dollars for one unit of what is not counted in tokens. Free allowances are not subtracted."""
 
-    web_search: Micro | None = None  # a call (OpenAI, Anthropic); a grounded query (Gemini >= 3), prompt (Gemini 2.5)
-    search_query: Micro | None = None
+    web_search: Micro | None = None  # a call (OpenAI, Anthropic), or a query (Gemini from 3 on)
+    grounded_prompt: Micro | None = None  # a request that searched, whatever the number of queries (Gemini before 3)
     maps_query: Micro | None = None
     request: Micro | None = None
-    image: Micro | None = None
+    image: Micro | None = None  # no answer of a chat says how many: it is kept here, and billed nowhere
 
 
-class Price(_Row, frozen=True):
+class Price(_Row, frozen=True, dict=True):
     """What a model costs from `valid_from` on (None: ever since). `source` says who said so, and when."""
 
     source: str
@@ -160,6 +162,28 @@ class Price(_Row, frozen=True):
         if chosen.multiply is not None:
             return standard.times(chosen.multiply)
         return standard.under(_tiered(chosen.per_mtok or Rates(), chosen.tiers, prompt))
+
+    @cached_property
+    def version(self) -> str:
+        """Names these figures for good: "2026-11-01/3fa9c1d2", the first day (or "start") and a digest.
+
+        What bills the same has the same name, in whatever order it was written and whoever said so.
+        """
+        begin = self.valid_from.astimezone(UTC) if self.valid_from else None
+        figures = _said({**msgspec.structs.asdict(self), "source": None, "valid_from": begin and begin.isoformat()})
+        digest = hashlib.sha256(msgspec.json.encode(figures, order="deterministic")).hexdigest()
+        return f"{begin.date().isoformat() if begin else 'start'}/{digest[:8]}"
+
+
+def _said(value: Any) -> Any:
+    """Structs as mappings, figures as plain numbers, and without what says nothing: a new field changes no digest."""
+    if isinstance(value, msgspec.Struct):
+        return _said(msgspec.structs.asdict(value))
+    if isinstance(value, dict):
+        return {key: _said(part) for key, part in value.items() if part not in (None, {}, (), PerUnit())}
+    if isinstance(value, tuple):
+        return [_said(part) for part in value]
+    return int(value) if isinstance(value, Micro) else value
 
 
 class Limits(_Row, frozen=True):
@@ -264,7 +288,7 @@ def read(text: bytes) -> tuple[list[Model], list[str]]:
     """The entries of a table (YAML) that can be read, families resolved; and what is wrong with the others."""
     try:
         table = msgspec.yaml.decode(text)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         return [], [f"not YAML: {' '.join(str(error).split())}"]
     if not isinstance(table, dict) or not isinstance(table.get("models"), list):
         return [], ["the table is a mapping with a list `models`"]

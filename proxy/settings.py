@@ -11,19 +11,16 @@ from typing import Any, Literal
 import msgspec
 
 from proxy import catalog as catalogs
-from proxy import providers
+from proxy import providers, spending
+from proxy.bound import Rules
+from proxy.budget import Budget
 from proxy.catalog import Catalog
-from proxy.environment import Environment, Secret, flag, reason
+from proxy.environment import Environment, Secret, flag, reason, wrong_with
 from proxy.prices import PriceTableError
 from proxy.providers import Provider
 
 Strategy = Literal["fallback"]
 STRATEGIES: tuple[Strategy, ...] = ("fallback",)
-# Words of the contract that this version does not act on. To ignore them would be to promise what is not done.
-NOT_YET = {
-    "LLM_DAILY_BUDGET": "this version does not enforce budgets yet; it will not start as if it did. Unset it",
-    "LLM_MONTHLY_BUDGET": "this version does not enforce budgets yet; it will not start as if it did. Unset it",
-}
 _LONGEST = 1e6  # seconds; clocks and timers overflow somewhere above it
 
 
@@ -69,11 +66,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ValueError(f"`{name}` must be at least 1 byte")
 
 
+class Alerting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is told when a budget comes to 90 and to 100 percent, beside the log and the metrics."""
+
+    webhook: str | None = None  # POSTed to; signed with TOLLHOUSE_ALERT_SECRET if that is set
+
+    def __post_init__(self) -> None:
+        if self.webhook is not None and wrong_with(self.webhook.partition("?")[0]):
+            raise ValueError("`webhook`: expected an http or https URL")  # not shown: such URLs hold tokens
+
+
 class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The optional YAML file."""
 
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+    spending: Rules = Rules()
+    alerts: Alerting = Alerting()
+    budgets: Any = None  # read by `proxy.spending`
     providers: Any = None  # read by `proxy.providers`
 
 
@@ -88,6 +98,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fallback: bool
     strategy: Strategy
     catalog: Catalog
+    pricing: Path
+    budgets: tuple[Budget, ...]
+    spending: Rules
+    alerts: Alerting
+    alert_secret: Secret | None
     redis_url: Secret | None
     data_dir: Path
     client_keys: tuple[Secret, ...]
@@ -112,9 +127,6 @@ def load(
     path = config or env.text("TOLLHOUSE_CONFIG")
     file = _file(env, path)
     found = providers.read(env, file.providers, f"{path}: providers")
-    for name, why in NOT_YET.items():
-        if env.text(name):
-            env.faults.append(f"{name}: {why}")
     client_keys = env.secrets("TOLLHOUSE_CLIENT_KEYS")
     admin_key = env.secret("TOLLHOUSE_ADMIN_KEY")
     _check_open(env, host, bool(client_keys and admin_key))
@@ -127,6 +139,11 @@ def load(
         fallback=env.read("ENABLE_LLM_FALLBACK", flag, True, "true or false"),
         strategy=env.read("LLM_ROUTING_STRATEGY", _strategy, "fallback", f"one of {', '.join(STRATEGIES)}"),
         catalog=_catalog(env),
+        pricing=_pricing(env),
+        budgets=spending.read(env, file.budgets, f"{path}: budgets"),
+        spending=file.spending,
+        alerts=file.alerts,
+        alert_secret=env.secret("TOLLHOUSE_ALERT_SECRET"),
         redis_url=_redis(env),
         data_dir=Path(env.text("TOLLHOUSE_DATA_DIR") or ".tollhouse"),
         client_keys=client_keys,
@@ -204,13 +221,18 @@ def _file(env: Environment, path: str | None) -> File:
         return File() if raw is None else msgspec.convert(raw, File)
     except msgspec.ValidationError as error:
         env.faults.append(f"{path}: {error}")
-        return File(providers=raw.get("providers") if isinstance(raw, dict) else None)
+        rest = raw if isinstance(raw, dict) else {}
+        return File(providers=rest.get("providers"), budgets=rest.get("budgets"))
+
+
+def _pricing(env: Environment) -> Path:
+    named = env.text("TOLLHOUSE_PRICING")
+    return Path(named) if named else shipped_prices()
 
 
 def _catalog(env: Environment) -> Catalog:
     """The price table: the one that was named, else the one that came with the installation."""
-    named = env.text("TOLLHOUSE_PRICING")
-    path = Path(named) if named else shipped_prices()
+    path = _pricing(env)
     try:
         return catalogs.load(path.read_bytes())
     except OSError as error:

@@ -133,6 +133,13 @@ class Reply:
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(error, "upstream_stream_truncated") from error
 
+    def buffered(self) -> bytes:
+        """What has arrived and was not read yet; never waits, never raises."""
+        content = self._response.content if self._response is not None else None
+        if content is None or content.exception() is not None:
+            return b""
+        return content.read_nowait()
+
     async def body(self) -> bytes:
         """All of the body."""
         parts: list[bytes] = []

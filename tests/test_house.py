@@ -22,9 +22,10 @@ MAX_FUNCTION_LINES = 60
 
 # A room may import rooms of its own rank or below. Rank 1 decides and never acts: the coverage gate asks 100 % of it.
 RANKS = {
-    1: "errors catalog cost prices tokens health routing attempts budget",
-    2: "environment presets providers settings auth upstream downstream images memory telemetry store",
-    3: "gate",
+    1: "errors catalog cost prices tokens health routing attempts budget ledger bound stats pricebook",
+    2: "environment presets providers settings auth upstream downstream images memory telemetry store "
+    "tokenizer journal till books alerts metrics reload pricing spending headers export",
+    3: "gate forward meter",
     4: "api admin",
     5: "app live",
     6: "server cli demo __main__",

@@ -86,7 +86,7 @@ def test_the_shipped_figures_are_those_of_genai_prices(model):
             if bucket:
                 assert found[bucket] == figure * 10**6, f"{day} {variant} {prompt} {bucket}"
             elif key == "web_searches_kcount":
-                assert row.per_unit.web_search == figure * 1000, day
+                assert (row.per_unit.web_search or row.per_unit.grounded_prompt) == figure * 1000, day
 
 
 # What genai-prices lists and pricing.yaml leaves out. Each is a pattern of its ids, with the reason.
@@ -122,6 +122,25 @@ def test_figures_beyond_genai_prices_are_as_published():
     flash = price("gemini", "gemini-3.8-flash")
     assert flash.rates(0, "priority").output == 6_750_000
     assert flash.per_unit.maps_query == 14_000
+
+
+def test_a_long_prompt_is_not_cheaper_than_a_short_one_in_any_tier_of_service():
+    """A source that names a tier of service without its long prompts does not say that these cost less."""
+    for model in SHIPPED.models:
+        for row in model.prices:
+            for name, variant in row.variants.items():
+                for step in row.tiers:
+                    long = row.rates(step.above_prompt_tokens + 1, name)
+                    if variant.tiers or variant.multiply:
+                        assert (long.input or 0) > (row.rates(0, name).input or 0), f"{model.model} {name}"
+                    else:  # flat, and then dearer than the standard price of a long prompt
+                        assert (long.input or 0) >= (step.per_mtok.input or 0), f"{model.model} {name}"
+
+
+@pytest.mark.parametrize("name", ["gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.0-flash"])
+def test_gemini_before_3_bills_a_search_by_the_prompt(name):
+    unit = price("gemini", name).per_unit
+    assert (unit.grounded_prompt, unit.web_search) == (35_000, None)
 
 
 def price(provider: str, name: str) -> Price:

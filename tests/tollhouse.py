@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -32,7 +32,13 @@ class TollhouseError(Exception):
 class Tollhouse:
     """`with Tollhouse.start(environ_of(vendors)) as house: ... house.url ...`."""
 
-    def __init__(self, words: list[str], environ: Mapping[str, str], directory: "tempfile.TemporaryDirectory[str]"):
+    def __init__(
+        self,
+        words: list[str],
+        environ: Mapping[str, str],
+        directory: "tempfile.TemporaryDirectory[str]",
+        module: Sequence[str] = ("proxy",),
+    ) -> None:
         self.url = ""
         self._directory = directory
         self._said: dict[str, list[str]] = {"stdout": [], "stderr": []}
@@ -40,7 +46,7 @@ class Tollhouse:
         self._open = 2  # streams that have not come to their end
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "proxy", *words],
+            [sys.executable, "-m", *module, *words],
             cwd=ROOT,
             env=surroundings(environ),
             stdin=subprocess.DEVNULL,
@@ -57,8 +63,18 @@ class Tollhouse:
             reader.start()
 
     @classmethod
-    def start(cls, environ: Mapping[str, str], *args: str, config: str | None = None, verb: str = "serve") -> Self:
-        """Start `tollhouse serve --port 0 ARGS` and return when it listens. `config` is YAML, not a path."""
+    def start(
+        cls,
+        environ: Mapping[str, str],
+        *args: str,
+        config: str | None = None,
+        verb: str = "serve",
+        module: Sequence[str] = ("proxy",),
+    ) -> Self:
+        """Start `tollhouse serve --port 0 ARGS` and return when it listens. `config` is YAML, not a path.
+
+        `module` is what runs, and words of its own before ours: ("tests.crashing", "after-hold:2").
+        """
         directory = tempfile.TemporaryDirectory(prefix="tollhouse-test-")
         words = [verb, "--port", "0", *args]
         if config is not None:
@@ -66,7 +82,7 @@ class Tollhouse:
             file.write_text(config, encoding="utf-8")
             words += ["--config", str(file)]
         usual = {"TOLLHOUSE_LOG": "json", "TOLLHOUSE_DATA_DIR": directory.name}
-        house = cls(words, {**usual, **environ}, directory)
+        house = cls(words, {**usual, **environ}, directory, module)
         try:
             said = house.wait_log("listening", timeout=PATIENCE)
         except BaseException:

@@ -1,8 +1,9 @@
 """Anthropic's Messages API (platform.claude.com/docs, version 2023-06-01)."""
 
 from adapters.anthropic.answer import response
+from adapters.anthropic.count import counted, counting
 from adapters.anthropic.errors import error
 from adapters.anthropic.request import headers, needs, request
 from adapters.anthropic.stream import stream
 
-__all__ = ["error", "headers", "needs", "request", "response", "stream"]
+__all__ = ["counted", "counting", "error", "headers", "needs", "request", "response", "stream"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from adapters import cap as caps
 from adapters import conversation, fields, tools, wire
 from adapters import needs as waiting
 from adapters.anthropic import messages, offer, output, thinking
@@ -86,20 +87,10 @@ _TOKENS_PER_IMAGE = 1600
 
 def _max_tokens(chat: wire.Chat, talk: Conversation, target: Target, size: int, warnings: Warnings) -> int:
     """Anthropic wants a cap in every request; without one from the client it is all that the model can give."""
-    asked = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
-    param = "max_tokens" if chat.max_completion_tokens is None else "max_completion_tokens"
-    if chat.max_tokens is not None and asked != chat.max_tokens:
-        raise invalid("'max_tokens' and 'max_completion_tokens' are both given, and differ.", "max_tokens")
-    if asked is None:
-        if target.context > _SMALL_WINDOW:
-            return target.max_output
-        return min(target.max_output, max(_LEAST_CAP, target.context - _tokens(talk, size)))
-    if asked < 1:
-        raise invalid(f"Invalid '{param}': expected at least 1, got {asked}.", param)
-    if asked > target.max_output:
-        warnings.add("clamped", param)
-        return target.max_output
-    return asked
+    unasked = target.max_output
+    if target.context <= _SMALL_WINDOW:
+        unasked = max(_LEAST_CAP, target.context - _tokens(talk, size))
+    return caps.read(chat, unasked, target, warnings).tokens
 
 
 def _tokens(talk: Conversation, size: int) -> int:

@@ -1,8 +1,9 @@
 """Google's Gemini API, `generateContent` of the Developer API (ai.google.dev/api, v1beta)."""
 
 from adapters.gemini.answer import response
+from adapters.gemini.count import counted, counting
 from adapters.gemini.errors import error
 from adapters.gemini.request import headers, needs, request
 from adapters.gemini.stream import stream
 
-__all__ = ["error", "headers", "needs", "request", "response", "stream"]
+__all__ = ["counted", "counting", "error", "headers", "needs", "request", "response", "stream"]

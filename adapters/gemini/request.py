@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from adapters import cap as caps
 from adapters import conversation, fields, tools, wire
 from adapters import needs as waiting
 from adapters.base import Call, Capabilities, Needs, Reading, Supplies, Target, Warnings, invalid, unsupported
@@ -141,8 +142,9 @@ def _choice(choice: tools.Choice, names: tools.Names) -> dict[str, Any]:
 def _generation(chat: wire.Chat, box: tools.Toolbox, target: Target, warnings: Warnings) -> dict[str, Any]:
     able = target.capabilities
     said: dict[str, Any] = {}
-    if (cap := _cap(chat, target, warnings)) is not None:
-        said["maxOutputTokens"] = cap
+    cap = caps.read(chat, target.max_output, target, warnings)  # counts thoughts and answer
+    if cap.asked or cap.lowered:
+        said["maxOutputTokens"] = cap.tokens
     for control in _CONTROLS:
         value = getattr(chat, control.name)
         if value is not None and getattr(able, control.needs):
@@ -158,7 +160,7 @@ def _generation(chat: wire.Chat, box: tools.Toolbox, target: Target, warnings: W
     if (chat.n or 1) > 1:
         said["candidateCount"] = chat.n
     said |= _logprobs(chat) | _format(chat, box, able)
-    if thinking := thinking_config(chat.reasoning_effort, able, warnings):
+    if thinking := thinking_config(chat.reasoning_effort, able, warnings, cap.tokens if cap.lowered else None):
         said["thinkingConfig"] = thinking
     return said
 
@@ -187,21 +189,6 @@ def _logprobs(chat: wire.Chat) -> dict[str, Any]:
             raise invalid("'top_logprobs' is only allowed when 'logprobs' is true.", "top_logprobs")
         return {}
     return {"responseLogprobs": True} | ({"logprobs": chat.top_logprobs} if chat.top_logprobs else {})
-
-
-def _cap(chat: wire.Chat, target: Target, warnings: Warnings) -> int | None:
-    """Counts thoughts and answer; without one from the client none is sent."""
-    asked = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
-    param = "max_tokens" if chat.max_completion_tokens is None else "max_completion_tokens"
-    if chat.max_tokens is not None and asked != chat.max_tokens:
-        raise invalid("'max_tokens' and 'max_completion_tokens' are both given, and differ.", "max_tokens")
-    if asked is None:
-        return None
-    if asked < 1:
-        raise invalid(f"Invalid '{param}': expected at least 1, got {asked}.", param)
-    if asked > target.max_output:
-        warnings.add("clamped", param)
-    return min(asked, target.max_output)
 
 
 def _format(chat: wire.Chat, box: tools.Toolbox, able: Capabilities) -> dict[str, Any]:

@@ -10,8 +10,11 @@ _WORDS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768, "max": 32768}
 
 
-def config(word: str | None, able: Capabilities, warnings: Warnings) -> dict[str, Any]:
-    """`thinkingConfig` for a `reasoning_effort`; empty if nothing is to be sent."""
+def config(word: str | None, able: Capabilities, warnings: Warnings, cap: int | None = None) -> dict[str, Any]:
+    """`thinkingConfig` for a `reasoning_effort`; empty if nothing is to be sent.
+
+    Where the money has lowered the `cap` of the answer, a budget takes at most half of it, so that something is said.
+    """
     if word is None:
         return {}
     if word not in _WORDS or not (able.thinking_budget or able.efforts):
@@ -20,7 +23,10 @@ def config(word: str | None, able: Capabilities, warnings: Warnings) -> dict[str
         return {}
     said: dict[str, Any] = {} if word == "none" else {"includeThoughts": True}
     if able.thinking_budget is not None:
-        return said | {"thinkingBudget": _budget(word, able, able.thinking_budget, warnings)}
+        budget = _budget(word, able, able.thinking_budget, warnings)
+        if cap is not None and budget > cap // 2:
+            budget = min(budget, max(able.thinking_budget[0], cap // 2))
+        return said | {"thinkingBudget": budget}
     return said | {"thinkingLevel": _level(word, able, warnings)}
 
 

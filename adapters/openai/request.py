@@ -1,8 +1,9 @@
 """The request to OpenAI: the client's own bytes, with as few words changed as can be.
 
-Fields that we do not know arrive untouched; numbers keep their spelling. Changed are the model's name, the name of the
-output cap where the model knows only the other one, and `stream_options`, because the proxy needs the usage; and, for
-vendors that only speak OpenAI's format, what they are known to refuse (`Capabilities`).
+Fields that we do not know arrive untouched; numbers keep their spelling. Changed are the model's name, the output cap
+(its name where the model knows only the other one, its number where less money is held), and `stream_options`, because
+the proxy needs the usage; and, for vendors that only speak OpenAI's format, what they are known to refuse
+(`Capabilities`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ import msgspec
 
 from adapters.base import NO_NEEDS, Call, Capabilities, Needs, Reading, Supplies, Target, Warnings, unsupported
 from adapters.envelope import Envelope
+from adapters.openai import cap
 
 _NULL = b"null"
 # What a model that does not sample at will refuses, unless it says what happens anyway.
@@ -38,14 +40,16 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     able = target.capabilities
     if envelope.stream and not envelope.include_usage and able.stream_options:
         changed["stream_options"] = _with_usage(envelope.fields.get("stream_options"))
-    gone = _rename_cap(envelope, target, changed) | _refused(envelope, able, warnings)
+    capped, replaced = cap.changes(envelope, target, warnings)
+    # A cap goes out even to a vendor that is said to refuse it: its 400 costs nothing, an answer without an end does.
+    gone = (_refused(envelope, able, warnings) - capped.keys()) | replaced
+    changed |= capped
     if envelope.model.removeprefix(f"{target.provider}/") != target.model:
         gone |= _unwanted_by_substitute(envelope, target, changed, warnings)
     if (messages := _messages(envelope, able, warnings)) is not None:
         changed["messages"] = messages
     body = envelope.raw
-    # Said twice, a member may be read as the first by one and as the last by another: the model decides the price.
-    if changed or gone or envelope.raw.count(b'"model"') > 1:
+    if changed or gone or _ambiguous(envelope.raw):
         body = msgspec.json.encode({k: v for k, v in {**envelope.fields, **changed}.items() if k not in gone})
     reading = Reading(
         stream=envelope.stream,
@@ -57,21 +61,18 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     return Call(path="/chat/completions", body=body, reading=reading, warnings=warnings)
 
 
+# What decides the price. Said twice, or in escaped letters, it may be read as the first by one and as the last by
+# another: then each member is sent once, as we have read it.
+_PRICED = (b'"model"', b'"max_tokens"', b'"max_completion_tokens"', b'"n"', b'"service_tier"')
+
+
+def _ambiguous(raw: bytes) -> bool:
+    return any(raw.count(name) > 1 for name in _PRICED) or b"\\u00" in raw
+
+
 def _with_usage(options: msgspec.Raw | None) -> dict[str, Any]:
     asked = msgspec.json.decode(options) if options is not None else None
     return {**(asked or {}), "include_usage": True}
-
-
-def _rename_cap(envelope: Envelope, target: Target, changed: dict[str, Any]) -> set[str]:
-    """`max_tokens` and `max_completion_tokens` mean the same; many models obey only one of the two."""
-    wanted = target.capabilities.max_tokens_field
-    if wanted == "either":
-        return set()
-    other = "max_tokens" if wanted == "max_completion_tokens" else "max_completion_tokens"
-    if other.encode() not in envelope.raw or not _given(envelope, other) or _given(envelope, wanted):
-        return set()
-    changed[wanted] = envelope.fields[other]
-    return {other}
 
 
 def _given(envelope: Envelope, name: str) -> bool:

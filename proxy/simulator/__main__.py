@@ -8,6 +8,7 @@ import signal
 
 import msgspec
 
+from proxy.simulator import counting
 from proxy.simulator.control import Control
 from proxy.simulator.delivery import Delivery
 from proxy.simulator.faults import Rack
@@ -27,12 +28,17 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         "--pace", type=float, metavar="MS_PER_CHUNK",
         help="wait between two events of a stream; 0 sends each stream in one burst (default: a write per event)",
     )  # fmt: skip
+    parser.add_argument(
+        "--tokens", choices=counting.RULES, default="bytes",
+        help="how texts are counted: UTF-8 bytes / 4, or OpenAI's o200k_base to the token (default: bytes)",
+    )  # fmt: skip
     parser.add_argument("--die-with-parent", action="store_true", help="end when stdin does")
     return parser.parse_args(words)
 
 
 async def serve(options: argparse.Namespace) -> None:
     """Open the doors, say where they are, and wait for the end."""
+    counting.choose(options.tokens)
     rack, ledger = Rack(), Ledger()
     delivery = Delivery(ledger, options.pace)
     houses = {v: House(v, rack, ledger, delivery) for v in VENDORS}

@@ -9,7 +9,7 @@ from proxy.simulator.anthropic_models import LISTED, LOW_TO_MAX, Model, model
 from proxy.simulator.anthropic_turns import blocks
 from proxy.simulator.bounds import pieces
 from proxy.simulator.serials import serial, signature
-from proxy.simulator.tokens import IMAGE_TOKENS, segment
+from proxy.simulator.tokens import IMAGE_TOKENS, framing, segment
 from proxy.simulator.vocabulary import Ask, Event, Json, Plan, Segment, Usage
 
 FINISHES = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -45,7 +45,7 @@ def read(body: Json) -> Ask:
         shows_thinking=thinking.get("display", "omitted" if row.hides_thinking else "summarized") == "summarized",
         limit=body.get("max_tokens"),
         stops=tuple(body.get("stop_sequences") or ()),
-        messages=len(body["messages"]),
+        framing=framing(len(body["messages"])),
         extra={"row": row},
     )
     for tool in body.get("tools") or []:

@@ -2,7 +2,7 @@
 
 import re
 
-from proxy.simulator.tokens import tokens
+from proxy.simulator.counting import shortened, tokens
 from proxy.simulator.vocabulary import Call, Plan
 
 WORDS = re.compile(r"\s*\S+\s*|\s+")
@@ -18,13 +18,6 @@ def bounded(plan: Plan, limit: int | None, stops: tuple[str, ...]) -> Plan:
 def pieces(plan: Plan) -> list[str]:
     """The text as stream deltas: as scripted, or word by word."""
     return WORDS.findall("".join(plan.text)) if plan.whole else [p for p in plan.text if p]
-
-
-def shortened(text: str, most: int) -> str:
-    """The longest head of `text` that counts for at most `most` tokens; never half a character."""
-    if most <= 0:
-        return ""
-    return text.encode("utf-8", "surrogatepass")[: most * 4].decode("utf-8", "ignore")
 
 
 def _stopped(plan: Plan, stops: tuple[str, ...]) -> Plan:

@@ -115,6 +115,7 @@ class Control:
         """As on the first day: no faults, scripts, entries, requests, nor cached prompts."""
         for step in (self.clear_faults, self.clear_script, self.clear_ledger, self.clear_requests):
             step(request)
+        self.rack.reset()
         for house in self.houses.values():
             house.memory.clear()
         self.ledger.received = dict.fromkeys(VENDORS, 0)

@@ -126,11 +126,13 @@ class Delivery:
     ) -> Outcome:
         match fault.fault:
             case "slow":
+                entry.usage = Bill().usage(answer.usage)  # who does not wait for the answer has asked all the same
                 await asyncio.sleep(fault.delay_ms / 1000)
                 return await self._intact(connection, answer, entry)
             case "drip":
                 return await self._drip(connection, answer, fault, entry)
             case "hang_headers":
+                entry.usage = Bill().usage(answer.usage)
                 connection.write(_opening(answer))
                 await asyncio.Future()
             case "error_event":

@@ -8,7 +8,7 @@ import msgspec
 from proxy.simulator.bounds import pieces
 from proxy.simulator.gemini_models import LISTED, Model, model
 from proxy.simulator.serials import serial, signature
-from proxy.simulator.tokens import AUDIO_TOKENS, IMAGE_TOKENS, segment
+from proxy.simulator.tokens import AUDIO_TOKENS, IMAGE_TOKENS, framing, segment
 from proxy.simulator.vocabulary import Ask, Event, Json, Plan, Segment, Usage
 
 FINISHES = {
@@ -50,7 +50,7 @@ def read(body: Json, name: str, stream: bool) -> Ask:
         shows_thinking=bool(thinking.get("includeThoughts")),
         limit=config.get("maxOutputTokens"),
         stops=tuple(config.get("stopSequences") or ()),
-        messages=len(body["contents"]),
+        framing=framing(len(body["contents"])),
         extra={"row": row},
     )
     if body.get("tools"):

@@ -80,14 +80,15 @@ class House:
         body = _decoded(request)
         entry.model, entry.stream = self._model_and_stream(request, body)
         billed = request.method == "POST" and _is_generation(request.path)
-        fault = self.rack.strike(self.vendor, entry.model) if self.rack.faults else None
+        fault = self.rack.strike(self.vendor, entry.model, request.body) if self.rack.faults else None
         if fault is not None and self.delivery.breaks_early(connection, fault, self.vendor, entry, billed):
-            entry.client_tag = tag(request.body.decode("utf-8", "replace"))
+            entry.client_tag = tag(request.body)
             return
         try:
             answer = self._answer(request, body, entry)
         except Refused as refused:
             answer = self.refused(refused.refusal, entry)
+            entry.client_tag = tag(request.body)
         entry.status = answer.status
         self.delivery.deliver(connection, answer, fault, self.vendor, entry, billed)
 
@@ -194,13 +195,14 @@ class House:
 
     def _generated(self, ask: Ask, pen: Any, entry: Entry) -> Answer:
         """The model's answer, by script or by its own head."""
-        entry.client_tag = tag(ask.user_text)
+        entry.client_tag = tag(ask.user_text.encode("utf-8", "replace"))
         scripted = self.script.next() if self.script.answers else None
         if scripted is not None and (scripted.raw is not None or scripted.raw_chunks is not None):
             return self._raw(scripted, entry)
         if prompt_tokens(ask) > pen.context(ask.model):
             raise Refused(FAILURES[self.vendor]["context_length"])
-        plan = bounded(scripted.plan() if scripted else brain.plan(ask), ask.limit, ask.stops)
+        limit = None if scripted and scripted.unbounded else ask.limit
+        plan = bounded(scripted.plan() if scripted else brain.plan(ask), limit, ask.stops)
         usage = marked_usage(self.memory, ask) if self.vendor == "anthropic" else implicit_usage(self.memory, ask)
         usage.out_text, usage.out_reasoning = (n * ask.extra.get("n", 1) for n in output_usage(plan))
         if self.vendor == "anthropic":

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from proxy.simulator.tokens import tokens
+from proxy.simulator.counting import tokens
 from proxy.simulator.vocabulary import VENDORS, Event, Usage, VendorName
 
 Outcome = Literal["complete", "cancelled", "fault", "open"]
-TAG = re.compile(r"\btag=([\w.:-]+)")
+TAG = re.compile(rb"\btag=([\w.:-]+)")
 MOST_ENTRIES = 200_000
 
 
@@ -121,7 +121,7 @@ class Ledger:
         return sums
 
 
-def tag(text: str) -> str | None:
-    """The caller's mark in a text: `tag=XXXX`, the last one."""
-    found = TAG.findall(text) if "tag=" in text else None
-    return found[-1] if found else None
+def tag(text: bytes) -> str | None:
+    """The caller's mark in a text (UTF-8): `tag=XXXX` in ASCII, the last one."""
+    found = TAG.findall(text) if b"tag=" in text else None
+    return found[-1].decode() if found else None

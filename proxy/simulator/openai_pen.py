@@ -9,7 +9,7 @@ import msgspec
 from proxy.simulator import openai_check
 from proxy.simulator.bounds import pieces
 from proxy.simulator.serials import serial
-from proxy.simulator.tokens import AUDIO_TOKENS, IMAGE_TOKENS, segment
+from proxy.simulator.tokens import AUDIO_TOKENS, IMAGE_TOKENS, chat_framing, segment
 from proxy.simulator.vocabulary import Ask, Event, Json, Plan, Segment, Usage
 
 FINISHES = {"stop_sequence": "stop"}
@@ -42,7 +42,7 @@ def read(body: Json) -> Ask:
         limit=body.get("max_completion_tokens") or body.get("max_tokens"),
         stops=(stop,) if isinstance(stop, str) else tuple(stop),
         segments=[segment(msgspec.json.encode(body["tools"]).decode())] if body.get("tools") else [],
-        messages=len(body["messages"]),
+        framing=chat_framing(body["messages"]),
         extra={"n": body.get("n") or 1, "usage": bool((body.get("stream_options") or {}).get("include_usage"))},
     )
     for message in body["messages"]:

@@ -1,22 +1,18 @@
-"""Counting tokens by one rule for all vendors, and the prompt caches as the vendors bill them."""
+"""What a prompt and an answer count for with each vendor, and the prompt caches as the vendors bill them."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 
-from proxy.simulator.vocabulary import Ask, Plan, Segment, Usage
+from proxy.simulator.counting import exact, tokens
+from proxy.simulator.vocabulary import Ask, Json, Plan, Segment, Usage
 
 IMAGE_TOKENS = 85
 AUDIO_TOKENS = 32
 MESSAGE_TOKENS = 4
+CHAT_TOKENS = 3  # of each of OpenAI's messages beside its words, and again before the answer
 BLOCK_TOKENS = 128  # implicit caches count in steps of this
 SMALLEST_CACHED = 1024
 MOST_ENTRIES = 200_000  # of a cache; the oldest go first
-
-
-def tokens(text: str) -> int:
-    """UTF-8 bytes / 4, rounded up; 0 for no text."""
-    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-    return (size + 3) // 4
 
 
 def segment(text: str, mark: str = "") -> Segment:
@@ -24,9 +20,25 @@ def segment(text: str, mark: str = "") -> Segment:
     return Segment(text, tokens(text), "text", mark)
 
 
+def framing(messages: int) -> int:
+    """Tokens of messages beside what is said in them."""
+    return MESSAGE_TOKENS * messages
+
+
+def chat_framing(messages: Sequence[Json]) -> int:
+    """The same of OpenAI's messages: where tokens are counted as OpenAI does, by the formula that it published."""
+    if not exact():
+        return framing(len(messages))
+    return CHAT_TOKENS + sum(CHAT_TOKENS + tokens(m["role"]) + _name_tokens(m.get("name")) for m in messages)
+
+
+def _name_tokens(name: str | None) -> int:
+    return 1 + tokens(name) if name else 0
+
+
 def prompt_tokens(ask: Ask) -> int:
-    """All text, pictures and sounds, and a small sum per message."""
-    return sum(s.tokens for s in ask.segments) + MESSAGE_TOKENS * ask.messages
+    """All text, pictures and sounds, and what stands between the messages."""
+    return sum(s.tokens for s in ask.segments) + ask.framing
 
 
 def output_usage(plan: Plan) -> tuple[int, int]:

@@ -48,7 +48,10 @@ class Plan(msgspec.Struct):
 
 
 class Scripted(msgspec.Struct):
-    """One answer of a script: the fields of a plan, or bytes to send as they are."""
+    """One answer of a script: the fields of a plan, or bytes to send as they are.
+
+    `unbounded`: all of it is said, whatever the request's limit: a vendor that does not keep to it.
+    """
 
     thinking: str | None = None
     text: list[str] | str = []
@@ -59,6 +62,7 @@ class Scripted(msgspec.Struct):
     raw_status: int = 200
     raw_headers: dict[str, str] = {}
     raw_chunks: list[str] | None = None
+    unbounded: bool = False
 
     def plan(self) -> Plan:
         """The plan that was written down; an unsaid `finish` follows from whether there are tool calls."""
@@ -97,7 +101,7 @@ class Ask(msgspec.Struct):
     limit: int | None = None  # output tokens, thinking included
     stops: tuple[str, ...] = ()
     segments: list[Segment] = []
-    messages: int = 0
+    framing: int = 0  # tokens of the prompt beside its segments
     extra: Json = {}  # what only the vendor's own pen needs
 
 

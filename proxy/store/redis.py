@@ -1,69 +1,173 @@
 """The shared store: Redis. Each act that must be one act is one script; all its keys lie in one hash slot.
 
 A slow Redis is worse than a dead one: every call is bounded, nothing is tried twice, and whoever calls hears of it.
+Here is what need not be one act: states, and what is only read. The money has a connection of its own.
 """
 
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from proxy.store import LARGEST_STATE, MOST_STATES, StoreError
+from proxy import ledger
+from proxy.budget import Alert, Ask, Granted, Refused
+from proxy.ledger import Counter, Entry
+from proxy.store import LARGEST_STATE, MOST_STATES, PAGE, Hold, Settlement, StoreError, redis_words
+from proxy.store.redis_lane import Lane
+from proxy.store.redis_money import PREFIX, Money, acts, script
 
-_PREFIX = "{tollhouse}:state:"  # the braces keep all keys in one slot of a cluster
-_INDEX = "{tollhouse}:states"
-_TIMEOUT_SECONDS = 0.25
+_STATE = f"{PREFIX}:state:"
+_STATES = f"{PREFIX}:states"
+_INDEX = f"{PREFIX}:index"
+_TIMEOUT_SECONDS = 0.1
+_CONNECTIONS = 16  # for all but the money; whoever finds none waits for one
+_HOUR = 3_600_000
+_DAY = 24 * _HOUR
+_PRUNED = 50  # windows and hours at once
 
 
 class RedisStore:
-    """A store that any number of replicas share."""
+    """A store that any number of replicas share; `replica` must be the name of no other.
 
-    def __init__(self, url: str, *, most_states: int = MOST_STATES) -> None:
+    An empty Redis knows no epoch: the first acts on money raise `Lost`, as in one that forgot, and `recover` begins it.
+    Of the waits see `Money`. Every call ends in three times `timeout` seconds, those of many parts aside.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        replica: str = "replica",
+        most_states: int = MOST_STATES,
+        days: int = 400,
+        timeout: float = _TIMEOUT_SECONDS,
+        quiet: float = 1.5,
+        patience: float = 10.0,
+        longest: float = 60.0,
+        pause: float = 0.05,
+    ) -> None:
         self._most_states = most_states
-        self._redis: Redis = Redis.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
+            max_connections=_CONNECTIONS,
+            timeout=timeout,
             decode_responses=True,
-            socket_timeout=_TIMEOUT_SECONDS,
-            socket_connect_timeout=_TIMEOUT_SECONDS,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
+            protocol=2,
         )
-        self._remember = self._redis.register_script(_script("remember"))
+        self._redis: Any = Redis.from_pool(pool)  # its types cannot tell that replies are text
+        self._remember = self._redis.register_script(script("remember"))
+        money = {**pool.connection_kwargs, "decode_responses": False, "socket_timeout": None}  # the lane has its own
+        lane = Lane(pool.connection_class(**money), acts().values(), timeout)
+        self._money = Money(lane, replica, keep=days, quiet=quiet, patience=patience, longest=longest, pause=pause)
 
     async def open(self) -> None:
         """See whether it is there."""
-        try:
+        with _foreign():
             await self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise StoreError(f"Redis: {type(error).__name__}") from error
 
     async def remember(self, states: Mapping[str, str], seconds: int) -> None:
         """Keep each state; what is over-long is not kept, what is over-many goes oldest first."""
         kept = {key: value for key, value in states.items() if len(value) <= LARGEST_STATE}
         if not kept:
             return
-        keys = [_INDEX, *(_PREFIX + key for key in kept)]
-        try:
+        keys = [_STATES, *(_STATE + key for key in kept)]
+        with _foreign():
             await self._remember(keys, [seconds, self._most_states, *kept.values()])
-        except (RedisError, OSError) as error:
-            raise StoreError(f"Redis: {type(error).__name__}") from error
 
     async def recall(self, keys: Sequence[str]) -> dict[str, str]:
         """The states of those `keys` that are still known."""
         if not keys:
             return {}
-        try:
-            values = await self._redis.mget([_PREFIX + key for key in keys])
-        except (RedisError, OSError) as error:
-            raise StoreError(f"Redis: {type(error).__name__}") from error
+        with _foreign():
+            values = await self._redis.mget([_STATE + key for key in keys])
         return {key: str(value) for key, value in zip(keys, values, strict=True) if value is not None}
 
+    async def hold(self, ask: Ask) -> Granted | Refused:
+        """Take money from all budgets at once, or from none. Whoever stops waiting may have been granted it."""
+        return await self._money.hold(ask)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Alert]:
+        """Book each row, one act each: if this raises, some may be booked, and are not booked again."""
+        return await self._money.settle(settlements)
+
+    async def expired(self) -> list[Hold]:
+        """Holds past their time; they stand until somebody settles them."""
+        return await self._money.expired()
+
+    async def beat(self) -> None:
+        """Say that this replica lives. Raises `Lost`."""
+        await self._money.beat()
+
+    async def recover(self, rows: AsyncIterator[Sequence[Settlement]], holds: Sequence[Hold]) -> None:
+        """Hand over what this replica knows, and wait for those it knew. What is handed over sets off no alert."""
+        await self._money.recover(rows, holds)
+
+    async def counters(self, label: str) -> dict[str, Counter]:
+        """All counters of a window, by scope."""
+        with _foreign():
+            return redis_words.counters(await self._redis.hgetall(f"{PREFIX}:spend:{label}"))
+
+    async def now(self) -> int:
+        """The server's clock; milliseconds since the epoch."""
+        with _foreign():
+            seconds, micros = await self._redis.time()
+        return int(seconds) * 1_000 + int(micros) // 1_000
+
+    async def rows(self, start: int, end: int) -> AsyncIterator[list[Entry]]:
+        """The ledger of that time, oldest first. It is read by the hour: that much is in memory at a time."""
+        with _foreign():
+            listed = await self._redis.zrangebyscore(_INDEX, start - _HOUR, end)
+        for hour in (name for name in listed if name.startswith("ledger:")):
+            found = [entry for entry in await self._hour(hour) if start <= entry.at < end]
+            found = ledger.ordered(found)
+            for first in range(0, len(found), PAGE):
+                yield found[first : first + PAGE]
+
+    async def _hour(self, name: str) -> list[Entry]:
+        cursor, rows = 0, dict[str, str]()  # a scan may tell a row twice
+        while True:
+            with _foreign():
+                cursor, page = await self._redis.hscan(f"{PREFIX}:{name}", cursor, count=PAGE)
+            rows.update(page)
+            if cursor == 0:
+                return [ledger.decode(row) for row in rows.values()]
+
+    async def prune(self, days: int) -> None:
+        """Forget hours of the ledger and windows that are over for so long. The rest is forgotten after `days` of our
+        own, whether anybody asks for it or not."""
+        before = await self.now() - days * _DAY
+        with _foreign():
+            listed = await self._redis.zrangebyscore(_INDEX, "-inf", before, withscores=True)
+        gone = [name for name, began in listed if _end(name, int(began)) <= before]
+        for start in range(0, len(gone), _PRUNED):
+            names = gone[start : start + _PRUNED]
+            with _foreign():
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    await pipe.unlink(*(f"{PREFIX}:{name}" for name in names)).zrem(_INDEX, *names).execute()
+
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections. Nobody need wait for this replica in a recovery."""
+        await self._money.leave()
         await self._redis.aclose()
 
 
-def _script(name: str) -> str:
-    return files("proxy.store").joinpath("lua", f"{name}.lua").read_text()
+def _end(name: str, began: int) -> int:
+    """When an hour of the ledger or a window of counters is over."""
+    kind, _, label = name.partition(":")
+    return began + _HOUR if kind == "ledger" else ledger.end(label)
+
+
+@contextmanager
+def _foreign() -> Iterator[None]:
+    """What goes wrong, by its name only: what it says may hold the password of the URL."""
+    try:
+        yield
+    except (RedisError, OSError, UnicodeError) as error:
+        raise StoreError(f"Redis: {type(error).__name__}") from error

@@ -5,3 +5,39 @@ CREATE TABLE IF NOT EXISTS state (
     expires INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS state_expires ON state (expires);
+
+-- What each scope has used in each window, in nano-dollars; budget or no budget. STRICT: a sum beyond 64 bits is an error
+-- and not silently a float.
+CREATE TABLE IF NOT EXISTS counter (
+    label TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    spent INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    unproven INTEGER NOT NULL,
+    PRIMARY KEY (label, scope)
+) STRICT, WITHOUT ROWID;
+
+-- Money that is held now. `at` and `expires` in milliseconds since 1970; `entry` is the row that it will become, in JSON.
+CREATE TABLE IF NOT EXISTS hold (
+    id TEXT PRIMARY KEY,
+    at INTEGER NOT NULL,
+    amount INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    entry TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS hold_expires ON hold (expires);
+
+-- What was spent, a row for each attempt: `entry` in JSON.
+CREATE TABLE IF NOT EXISTS ledger (
+    id TEXT PRIMARY KEY,
+    at INTEGER NOT NULL,
+    entry TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS ledger_at ON ledger (at, id);
+
+-- Alerts that were said, each once.
+CREATE TABLE IF NOT EXISTS alert (
+    label TEXT NOT NULL,
+    key TEXT NOT NULL,
+    PRIMARY KEY (label, key)
+) STRICT, WITHOUT ROWID;

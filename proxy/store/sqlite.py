@@ -1,88 +1,171 @@
 """The embedded store: one SQLite file, shared by the workers of one machine.
 
 One connection on one thread of its own, so that every verb is a transaction and no lock exists here; between processes
-SQLite's own lock decides, and whoever waits for it waits at most `_BUSY_SECONDS`.
+SQLite's own lock decides, and whoever waits for it waits at most `_BUSY_SECONDS`: slow is worse than away.
+
+The file is not synced at each commit (`synchronous=NORMAL`): what was committed survives the death of any process; a
+power cut may take the last moments, never the file. The journal has them.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
-from proxy.store import LARGEST_STATE, MOST_STATES, StoreError
+from proxy.budget import Alert, Ask, Granted, Refused
+from proxy.ledger import Counter, Entry
+from proxy.store import LARGEST_STATE, MOST_STATES, Hold, Settlement, StoreError, books
 
 T = TypeVar("T")
-_BUSY_SECONDS = 1.0
+_BUSY_SECONDS = 0.25
+_OPEN_SECONDS = 5.0  # workers that start together make the file one after the other
+_MILLI = 1_000
+_DAY = 86_400 * _MILLI
+_RESTORED_SECONDS = 960  # how long a hold may live that was handed over: as long as one that is new
+_PRUNED = 1_000  # rows of one transaction, some milliseconds
+_PRUNES = 8  # transactions of one call
 
 
 class SqliteStore:
-    """A store in a file."""
+    """A store in a file. `wall` is its clock, in seconds since the epoch."""
 
-    def __init__(self, path: Path, *, most_states: int = MOST_STATES) -> None:
+    def __init__(self, path: Path, *, most_states: int = MOST_STATES, wall: Callable[[], float] = time.time) -> None:
         self._path = path
         self._most_states = most_states
+        self._wall = wall
         self._thread = ThreadPoolExecutor(1, "sqlite")
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
 
     async def open(self) -> None:
-        """Open the file, and make it if it is not there."""
+        """Open the file, and make it if it is not there. After a failure it may be called again."""
         await self._run(self._open)
 
     def _open(self) -> None:
+        if self._connection is not None:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.executescript(files("proxy.store").joinpath("schema.sql").read_text())
+        connection = sqlite3.connect(self._path, timeout=_OPEN_SECONDS, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(files("proxy.store").joinpath("schema.sql").read_text())
+            connection.execute(f"PRAGMA busy_timeout={int(_BUSY_SECONDS * _MILLI)}")
+        except BaseException:
+            connection.close()
+            raise
         self._connection = connection
 
     async def remember(self, states: Mapping[str, str], seconds: int) -> None:
         """Keep each state; what is over-long is not kept, what is over-many goes oldest first."""
         rows = [(key, value, seconds) for key, value in states.items() if len(value) <= LARGEST_STATE]
         if rows:
-            await self._run(lambda: self._remember(rows))
+            await self._act(lambda file: self._remember(file, rows))
 
-    def _remember(self, rows: Sequence[tuple[str, str, int]]) -> None:
-        with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, unixepoch() + ?)", rows)
-            connection.execute("DELETE FROM state WHERE expires <= unixepoch()")
-            connection.execute(
-                "DELETE FROM state WHERE key IN (SELECT key FROM state ORDER BY expires DESC LIMIT -1 OFFSET ?)",
-                (self._most_states,),
-            )
+    def _remember(self, file: sqlite3.Connection, rows: Sequence[tuple[str, str, int]]) -> None:
+        file.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, unixepoch() + ?)", rows)
+        file.execute("DELETE FROM state WHERE expires <= unixepoch()")
+        file.execute(
+            "DELETE FROM state WHERE key IN (SELECT key FROM state ORDER BY expires DESC LIMIT -1 OFFSET ?)",
+            (self._most_states,),
+        )
 
     async def recall(self, keys: Sequence[str]) -> dict[str, str]:
         """The states of those `keys` that are still known."""
-        return await self._run(lambda: self._recall(keys)) if keys else {}
-
-    def _recall(self, keys: Sequence[str]) -> dict[str, str]:
         marks = ",".join("?" * len(keys))
         query = f"SELECT key, value FROM state WHERE expires > unixepoch() AND key IN ({marks})"
-        return dict(self._open_connection().execute(query, list(keys)).fetchall())
+        return await self._read(lambda file: dict(file.execute(query, list(keys)).fetchall())) if keys else {}
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._open_connection())
+    async def hold(self, ask: Ask) -> Granted | Refused:
+        """Take money from all budgets at once, or from none."""
+        return await self._act(lambda file: books.hold(file, ask, self._now()))
 
-    def _open_connection(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise StoreError("the store is not open")
-        return self._connection
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Alert]:
+        """Give each hold back, book its cost, write its row; all of them in one transaction, or none."""
+        return await self._act(lambda file: books.settle(file, settlements, self._now()))
 
-    async def _run(self, act: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, act)
-        except (sqlite3.Error, OSError, ValueError) as error:
-            raise StoreError(f"{self._path}: {error}") from error
+    async def expired(self) -> list[Hold]:
+        """Holds past their time; they stand until somebody settles them."""
+        return await self._read(lambda file: books.expired(file, self._now()))
+
+    async def counters(self, label: str) -> dict[str, Counter]:
+        """All counters of a window, by scope."""
+        return await self._read(lambda file: books.counters(file, label))
+
+    async def now(self) -> int:
+        """The clock of this machine; milliseconds since the epoch."""
+        return self._now()
+
+    def _now(self) -> int:
+        return int(self._wall() * _MILLI)
+
+    async def rows(self, start: int, end: int) -> AsyncIterator[list[Entry]]:
+        """The ledger of that time, oldest first; between two pages the thread is free for others."""
+        last: Entry | None = None
+        while page := await self._page(start, end, last):
+            yield page
+            last = page[-1]
+
+    async def _page(self, start: int, end: int, last: Entry | None) -> list[Entry]:
+        return await self._read(lambda file: books.rows(file, start, end, last))
+
+    async def prune(self, days: int) -> None:
+        """Forget what is older, at most some thousands of rows a call; between its steps others have their turn."""
+        before = max(0, self._now() - days * _DAY)
+        for _ in range(_PRUNES):
+            if not await self._act(lambda file: books.prune(file, before, _PRUNED)):
+                return
+
+    async def beat(self) -> None:
+        """Nothing to say: a file forgets nothing, and nobody waits for who lives."""
+
+    async def recover(self, rows: AsyncIterator[Sequence[Settlement]], holds: Sequence[Hold]) -> None:
+        """Add what is not there yet. No alert is set off: it would be told to nobody."""
+        async for page in rows:
+            await self.settle([Settlement(settlement.entry) for settlement in page])
+        await self._act(lambda file: self._restore(file, holds))
+
+    def _restore(self, file: sqlite3.Connection, holds: Sequence[Hold]) -> None:
+        for hold in holds:
+            books.keep(file, hold, self._now() + _RESTORED_SECONDS * _MILLI)
 
     async def close(self) -> None:
         """Close the file."""
         if self._connection is not None:
             await self._run(self._connection.close)
             self._connection = None
+        self._closed = True
         self._thread.shutdown(wait=False)
+
+    async def _act(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """All of it or nothing."""
+
+        def whole() -> T:
+            with _Transaction(self._file()) as file:
+                return act(file)
+
+        return await self._run(whole)
+
+    async def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """One statement needs no transaction."""
+        return await self._run(lambda: read(self._file()))
+
+    def _file(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreError("the store is not open")
+        return self._connection
+
+    async def _run(self, act: Callable[[], T]) -> T:
+        if self._closed:
+            raise StoreError("the store is closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+        except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+            raise StoreError(f"{self._path}: {error}") from error
 
 
 class _Transaction:
@@ -96,4 +179,9 @@ class _Transaction:
         return self._connection
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:  # SQLite may have rolled back by itself: a full disk
+                self._connection.execute("ROLLBACK")

@@ -55,6 +55,43 @@ def test_odd_values(members, attribute, value):
 
 
 @pytest.mark.parametrize(
+    ("members", "cap"),
+    [
+        ("", None),
+        ('"max_tokens":5', 5),
+        ('"max_completion_tokens":6', 6),
+        ('"max_tokens":5,"max_completion_tokens":6', 6),
+        ('"max_tokens":6,"max_completion_tokens":5', 6),
+        ('"max_tokens":5,"max_completion_tokens":null', 5),
+        ('"max_tokens":0', None),
+        ('"max_tokens":5,"max_completion_tokens":0', None),
+        ('"max_tokens":-1', None),
+        ('"max_tokens":5.0', None),
+        ('"max_tokens":true', None),
+        ('"max_tokens":"5"', None),
+        ('"max_tokens":{}', None),
+        ('"max_tokens":"\udcff"', None),
+    ],
+)
+def test_the_cap_is_read_leniently(members, cap):
+    raw = f'{{{members}{"," if members else ""}"model":"m"}}'.encode("utf-8", "surrogateescape")
+    assert envelope.seal(raw).cap == cap
+
+
+@pytest.mark.parametrize(
+    ("said", "tier"),
+    [('"flex"', "flex"), ('"what?"', "what?"), ("null", None), ("5", None), ("[]", None), ('"\udcff"', None)],
+)
+def test_the_tier_is_read_leniently(said, tier):
+    raw = f'{{"model":"m","service_tier":{said}}}'.encode("utf-8", "surrogateescape")
+    assert envelope.seal(raw).tier == tier
+
+
+def test_no_tier_is_none():
+    assert seal(MESSAGES).tier is None
+
+
+@pytest.mark.parametrize(
     ("raw", "param", "code"),
     [
         pytest.param(b"", None, "invalid_json", id="nothing"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from adapters.base import Capabilities, Failure, Kind, Target
 from proxy.attempts import attempts, nobody, verdict
 
-STOPS = {Kind.CALLER, Kind.POLICY}
+STOPS = {Kind.CALLER, Kind.POLICY, Kind.STORE}
 
 
 def target(name: str, context: int = 1000) -> Target:
@@ -60,6 +60,8 @@ PLAYBOOK = [
                  id="a window that nobody knows is no small one"),
     pytest.param([UNKNOWN], [Kind.TRANSIENT], ["unknown"], "unknown", id="not even as the only candidate"),
     pytest.param([], [], "", None, id="nobody to ask"),
+    pytest.param([A, B], [Kind.BUDGET, Kind.BUDGET], "ab", "a", id="no money for the first: perhaps for the second"),
+    pytest.param([A, B], [Kind.STORE], "a", "a", id="who counts the money is away: nobody is asked"),
 ]  # fmt: skip
 
 
@@ -88,6 +90,9 @@ def failures(*kinds: Kind) -> list[Failure]:
     ("kinds", "told"),
     [
         pytest.param([Kind.KEY, Kind.TRANSIENT], 1, id="who is down, before what only we can mend"),
+        pytest.param([Kind.BUDGET, Kind.TRANSIENT], 1, id="who is down may serve within the budget later"),
+        pytest.param([Kind.KEY, Kind.BUDGET], 1, id="no money is said before a key that does not fit"),
+        pytest.param([Kind.BUDGET, Kind.RATE_LIMITED], 1, id="whoever the money would do for is limited"),
         pytest.param([Kind.RATE_LIMITED, Kind.OVERLOADED], 1, id="limited, but not everybody"),
         pytest.param([Kind.RATE_LIMITED, Kind.QUOTA], 1, id="no money is worse than a limit"),
         pytest.param([Kind.TIMEOUT, Kind.UNREACHABLE], 0, id="equals: the oldest"),

@@ -13,7 +13,14 @@ RING = Keyring([Secret("first-key"), Secret("second-key")])
     "header", ["Bearer first-key", "Bearer second-key", "bearer first-key", "BEARER first-key", "Bearer   first-key  "]
 )
 def test_a_key_of_the_ring_is_let_in(header):
-    RING.admit(header)
+    assert RING.admit(header) in RING.names
+
+
+def test_keys_are_counted_by_the_beginning_of_their_digest():
+    first, second = RING.names
+    assert RING.admit("Bearer first-key") == first == "key-9e24b553"
+    assert RING.admit("Bearer second-key") == second != first
+    assert Keyring(()).admit(None) == ""
 
 
 @pytest.mark.parametrize(

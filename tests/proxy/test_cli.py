@@ -76,7 +76,7 @@ def test_a_bad_configuration_is_one_line_a_fault_before_a_port_is_opened(verb, t
             *port,
             "--config",
             str(tmp_path / "config.yaml"),
-            environ={"OPENAI_API_KEY": f"{KEY} {KEY}", "TOLLHOUSE_LOG_LEVEL": "loud", "LLM_DAILY_BUDGET": "1"},
+            environ={"OPENAI_API_KEY": f"{KEY} {KEY}", "TOLLHOUSE_LOG_LEVEL": "loud", "LLM_DAILY_BUDGET": "x"},
         )
     assert (done.returncode, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
@@ -128,6 +128,72 @@ def test_an_ipv6_address_is_a_url_in_brackets():
         pytest.skip(f"this machine has no IPv6 loopback: {error}")
     with Tollhouse.start({"OPENAI_API_KEY": KEY}, "--host", "::1") as house:
         assert house.url.startswith("http://[::1]:")
+
+
+# --- pricing
+
+
+def test_pricing_says_what_it_can_do():
+    done = run("pricing", "--help")
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in ("check", "diff", "update"))
+    for verb in ("diff", "update"):
+        done = run("pricing", verb, "--help")
+        for word in (
+            "genai-prices",
+            "data.json",
+            "model_prices_and_context_window.json",
+            "TOLLHOUSE_PRICING",
+            "--only",
+        ):
+            assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pricing"], "the following arguments are required: COMMAND"),
+        (["pricing", "diff"], "the following arguments are required: --from"),
+        (["pricing", "check", "a", "b"], "unrecognized arguments: b"),
+        (["pricing", "check", "--write"], "unrecognized arguments: --write"),
+    ],
+)
+def test_what_pricing_does_not_understand_is_told_in_a_line(words, said):
+    done = run(*words)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+
+
+def test_the_table_that_came_with_it_is_the_one_that_is_looked_at():
+    done = run("pricing", "check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].partition(": ")[2].startswith("valid, 1")
+
+
+def test_another_table_is_named_by_the_environment_and_by_a_word_before_that(tmp_path):
+    (tmp_path / "bad.yaml").write_text("{models: [], model: 1}")
+    (tmp_path / "good.yaml").write_text("models: []")
+    environ = {"TOLLHOUSE_PRICING": str(tmp_path / "bad.yaml")}
+    done = run("pricing", "check", environ=environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"tollhouse: {tmp_path}/bad.yaml: unknown key `model`\n"
+    done = run("pricing", "check", str(tmp_path / "good.yaml"), environ=environ)
+    assert done.returncode == 0
+
+
+def test_diff_and_update_take_a_table_from_the_command_line(tmp_path):
+    entry = "{provider: p, model: m, limits: {context: 9, max_output: 9}, prices: [%s]}"
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    for file, dollars in ((old, "1"), (new, "2")):
+        price = f'{{source: s, per_mtok: {{input: "{dollars}", output: "1"}}}}'
+        file.write_text(f"models: [{entry % price}]")
+    done = run("pricing", "diff", "--from", str(new), str(old))
+    assert (done.returncode, done.stdout.splitlines()[0]) == (1, "p/m: input: 1 -> 2")
+    assert run("pricing", "diff", "--from", str(new), "--only", "q/*", str(old)).returncode == 0
+    assert run("pricing", "update", "--from", str(new), "--file", str(old)).returncode == 0
+    assert old.read_text() != new.read_text()
+    assert run("pricing", "update", "--from", str(new), "--file", str(old), "--write").returncode == 0
+    assert run("pricing", "diff", "--from", str(new), str(old)).returncode == 0
 
 
 # --- check --live

@@ -250,6 +250,7 @@ MINIMAL = "{provider: p, model: m, limits: {context: 9, max_output: 9}"
     [
         pytest.param("models: []", [], id="empty"),
         pytest.param("models: [", ["not YAML: while parsing a flow node"], id="syntax"),
+        pytest.param("[" * 2_000, ["not YAML: "], id="depth"),
         pytest.param(b"models: \xff", ["not YAML: "], id="bytes"),
         pytest.param("models: [2026-13-45]", ["not YAML: month must be in 1..12"], id="date"),
         pytest.param("[]", ["the table is a mapping with a list `models`"], id="list"),

@@ -13,7 +13,7 @@ from proxy.settings import Settings, SettingsError, is_loopback, shipped_prices
 
 KEY = "sk-canary-1234567890"
 ONE = {"OPENAI_API_KEY": KEY}
-NO_BUDGETS = "this version does not enforce budgets yet; it will not start as if it did. Unset it"
+DOLLARS = 'expected USD as a decimal, more than 0 and at most 9000000, such as "12.50"; got '
 LONG = "must be more than 0 and at most 1000000 seconds"
 ALL = {**ONE, "ANTHROPIC_API_KEY": KEY, "GEMINI_API_KEY": KEY}
 SMALL = str(Path(__file__).with_name("one_model.yaml"))  # reading the shipped table takes longer than all the rest
@@ -102,8 +102,8 @@ def test_a_variable_is_obeyed(name, value, field, expected):
             ("TOLLHOUSE_DRAIN_SECONDS", value, f"expected a number of seconds, 0 or more; got '{value}'")
             for value in ("soon", "-1", "nan", "inf", "1e300")
         ),
-        ("LLM_DAILY_BUDGET", "5", NO_BUDGETS),
-        ("LLM_MONTHLY_BUDGET", "5", NO_BUDGETS),
+        ("LLM_DAILY_BUDGET", "five", f"{DOLLARS}'five'"),
+        ("LLM_MONTHLY_BUDGET", "0", f"{DOLLARS}'0'"),
         ("REDIS_URL", "localhost:6379", "expected a URL such as redis://HOST:6379/0; what is set (not shown) is none"),
         ("TOLLHOUSE_CLIENT_KEYS", " , ,", "expected keys, separated by commas; there is none"),
         ("TOLLHOUSE_CLIENT_KEYS", "a b", "expected keys of printable ASCII without spaces, separated by commas"),
@@ -123,7 +123,7 @@ def test_all_faults_are_told_at_once():
         {
             "OPENAI_API_KEY": "a b",
             "OPENAI_BASE_URL": "nowhere",
-            "LLM_DAILY_BUDGET": "1",
+            "LLM_DAILY_BUDGET": "-1",
             "ENABLE_LLM_FALLBACK": "no?",
             "TOLLHOUSE_CONFIG": "/no/such.yaml",
             "TOLLHOUSE_LOG": "x",
@@ -486,3 +486,40 @@ def test_their_faults_are_told_with_all_others(tmp_path):
         "providers[0] openai",
         "providers[1] x",
     ]
+
+
+# --- money
+
+
+def test_budgets_come_from_variables_and_from_the_file(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text("budgets: [{user: '*', daily: '0.5'}]\nspending: {least_output: 64, on_store_outage: allow}\n")
+    found = load({**ONE, "LLM_MONTHLY_BUDGET": "20"}, config=str(config))
+    assert [(budget.name, budget.limit) for budget in found.budgets] == [
+        ("monthly", 20 * 10**9),
+        ("daily of user=*", 5 * 10**8),
+    ]
+    assert (found.spending.least_output, found.spending.on_store_outage) == (64, "allow")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("budgets: [{user: a}]", "budgets[0]: a budget has `daily` or `monthly` or both"),
+        ("budgets: 5", "budgets: expected a list of budgets"),
+        ("spending: {on_store_outage: maybe}", "Invalid enum value 'maybe' - at `$.spending.on_store_outage`"),
+        ("spending: {unbounded_share: 2}", "`unbounded_share` is more than 0 and at most 1 - at `$.spending`"),
+        ("alerts: {webhook: nowhere}", "`webhook`: expected an http or https URL - at `$.alerts`"),
+    ],
+)
+def test_a_fault_in_the_files_money_is_said_with_its_place(tmp_path, text, said):
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    assert fault(ONE, config=str(config)).endswith(said)
+
+
+def test_a_webhook_may_have_a_query_and_its_secret_is_one():
+    found = load({**ONE, "TOLLHOUSE_ALERT_SECRET": KEY})
+    assert found.alert_secret is not None
+    assert found.alert_secret.reveal() == KEY
+    assert real.Alerting(webhook="https://example.com/hook?wait=true").webhook

@@ -247,6 +247,52 @@ def test_a_fault_strikes_its_model_as_often_as_told(vendors, oa):
     assert vendors.faults() == []
 
 
+def test_a_fault_strikes_only_requests_of_its_tag(vendors):
+    vendors.fault("openai", "status", status=500, tag="ill-")
+    said = [answered(vendors, text) for text in ("tag=ill-1", "tag=well-1", "nothing", "tag=ill-2", "tag=ill")]
+    assert said == [500, 200, 200, 500, 200]
+    assert [entry["client_tag"] for entry in vendors.ledger()] == ["ill-1", "well-1", None, "ill-2", "ill"]
+
+
+def answered(vendors, text):
+    connection = raw(vendors, text=text)
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_fault_by_chance_strikes_in_the_same_order_after_each_reset(vendors):
+    runs = []
+    for _ in range(2):
+        vendors.reset()
+        vendors.fault("openai", "status", status=500, probability=0.5, times=9)
+        runs.append([answered(vendors, "hello") for _ in range(30)])
+    assert runs[0] == runs[1]
+    assert runs[0].count(500) == 9
+    assert 200 in runs[0][:9]
+
+
+@pytest.mark.parametrize("kind", ["slow", "hang_headers"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_leaves_before_the_answer_is_billed_the_prompt(vendors, kind, stream):
+    vendors.fault("anthropic", kind, delay_ms=60_000)
+    connection = raw(vendors, "anthropic", stream=stream, text="hello tag=gone")
+    assert vendors.wait("anthropic", received=1)
+    connection.close()
+    assert vendors.wait("anthropic", ledger=1)
+    (entry,) = vendors.ledger("anthropic")
+    assert (entry["outcome"], entry["client_tag"]) == ("cancelled", "gone")
+    assert entry["usage"]["in_text"] > 0
+    assert entry["usage"]["out_text"] == 0
+
+
+def test_a_refused_request_keeps_its_tag(vendors, oa):
+    with pytest.raises(openai.NotFoundError):
+        oa.chat.completions.create(model="gpt-missing", messages=[{"role": "user", "content": "tag=lost"}])
+    assert vendors.ledger()[0]["client_tag"] == "lost"
+
+
 @pytest.mark.parametrize("order", [{"fault": "no_such"}, {"fault": "status", "error": "no_such"}, {"unknown": 1}])
 def test_a_wrong_order_is_refused(vendors, order):
     with pytest.raises(ControlError):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from proxy.simulator import Simulator
-from proxy.simulator.tokens import tokens
+from proxy.simulator.counting import tokens
 
 
 def ask(client, text="hello", **extra):

@@ -1,7 +1,6 @@
 """One contract, two stores: every test here runs over SQLite and over a real Redis."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,32 +11,6 @@ from proxy.store.sqlite import SqliteStore
 from tests.redis_server import RedisServer, redis_server
 
 HOUR = 3600
-MOST = 5
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-async def stores(
-    request: pytest.FixtureRequest, tmp_path: Path, server: RedisServer
-) -> AsyncIterator[tuple[Store, Store]]:
-    """Two replicas of one store."""
-    pair: list[Store] = (
-        [SqliteStore(tmp_path / "deep" / "store.db", most_states=MOST) for _ in range(2)]
-        if request.param == "sqlite"
-        else [RedisStore(server.url, most_states=MOST) for _ in range(2)]
-    )
-    for store in pair:
-        await store.open()
-    yield pair[0], pair[1]
-    if request.param == "redis":
-        await pair[0]._redis.flushall()  # type: ignore[attr-defined]  # between tests, nothing is left
-    for store in pair:
-        await store.close()
 
 
 async def test_what_one_replica_remembers_another_recalls(stores: tuple[Store, Store]) -> None:
@@ -63,10 +36,10 @@ async def test_what_is_over_long_is_not_kept(stores: tuple[Store, Store]) -> Non
     assert list(await stores[1].recall(["long", "short"])) == ["short"]
 
 
-async def test_when_there_are_too_many_the_oldest_go(stores: tuple[Store, Store]) -> None:
-    for i in range(MOST + 3):
+async def test_when_there_are_too_many_the_oldest_go(stores: tuple[Store, Store], most_states: int) -> None:
+    for i in range(most_states + 3):
         await stores[0].remember({f"key{i}": str(i)}, HOUR + i)
-    keys = [f"key{i}" for i in range(MOST + 3)]
+    keys = [f"key{i}" for i in range(most_states + 3)]
     assert sorted(await stores[1].recall(keys)) == keys[3:]
 
 

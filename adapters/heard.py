@@ -1,0 +1,124 @@
+"""What a client has heard of a streamed answer, kept until somebody must count it.
+
+Most streams end with the vendor's own count, and then all this was for nothing: so the parts are only laid aside, and
+opened when they grow too many, or when the stream has broken off.
+"""
+
+from typing import Any
+
+import msgspec
+
+from adapters import sse
+
+_MOST_KEPT = 64 * 1024  # bytes of parts that are not opened yet
+
+_Place = tuple[int, int, int]  # choice, kind, index of a call: the order in which a message is read
+_THOUGHT, _CONTENT, _REFUSAL, _LEGACY, _CALL = range(5)
+
+
+class _Named(msgspec.Struct):
+    name: Any = None
+    arguments: Any = None
+    input: Any = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int = 0
+    function: _Named | None = None
+    custom: _Named | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: Any = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None  # as some vendors call it; those who send both say the same twice
+    function_call: _Named | None = None
+    tool_calls: list[_ToolCall] | None = None
+    audio: msgspec.Raw | None = None
+    images: msgspec.Raw | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Chunk)
+
+
+class Heard:
+    """Takes the bytes that are said to the client."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._kept = 0  # bytes in them
+        self._folded = 0  # bytes of what was opened: its text, and as it stood what is no text or cannot be read
+        self._fresh: dict[_Place, list[str]] = {}
+        self._texts: dict[_Place, list[str]] = {}
+
+    def add(self, part: bytes) -> None:
+        """The next bytes of OpenAI's stream: whole events, as many as there are."""
+        self._parts.append(part)
+        self._kept += len(part)
+        if self._kept > _MOST_KEPT:
+            self._fold()
+
+    @property
+    def size(self) -> int:
+        """Never fewer than the tokens heard: bytes of text, or of whole parts that are not opened yet.
+
+        Thoughts that the vendor keeps to itself are not in here. After `text` it is as tight as it gets.
+        """
+        return self._folded + self._kept
+
+    def text(self) -> tuple[str, str]:
+        """What was said (content, refusals, names and arguments of calls; all choices), and what was thought aloud."""
+        self._fold()
+        places = sorted(self._texts)
+        said = "".join(piece for place in places if place[1] != _THOUGHT for piece in self._texts[place])
+        return said, "".join(piece for place in places if place[1] == _THOUGHT for piece in self._texts[place])
+
+    def _fold(self) -> None:
+        whole = b"".join(self._parts)
+        self._parts.clear()
+        self._kept = 0
+        for data in sse.Decoder().take(whole):
+            self._open(data)
+        for place, pieces in self._fresh.items():
+            self._texts.setdefault(place, []).append("".join(pieces))
+        self._fresh.clear()
+
+    def _open(self, data: bytes) -> None:
+        try:
+            chunk = _decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self._folded += len(data)
+            return
+        for choice in chunk.choices or ():
+            if choice.delta is not None:
+                self._hear(choice.index, choice.delta)
+
+    def _hear(self, choice: int, delta: _Delta) -> None:
+        self._say((choice, _THOUGHT, 0), delta.reasoning_content or delta.reasoning)
+        self._say((choice, _CONTENT, 0), delta.content)
+        self._say((choice, _REFUSAL, 0), delta.refusal)
+        self._call((choice, _LEGACY, 0), delta.function_call)
+        for call in delta.tool_calls or ():
+            self._call((choice, _CALL, call.index), call.function)
+            self._call((choice, _CALL, call.index), call.custom)
+        self._folded += len(bytes(delta.audio or b"")) + len(bytes(delta.images or b""))
+
+    def _call(self, place: _Place, named: _Named | None) -> None:
+        if named is not None:
+            for text in (named.name, named.arguments, named.input):
+                self._say(place, text)
+
+    def _say(self, place: _Place, text: Any) -> None:
+        if isinstance(text, str):
+            self._fresh.setdefault(place, []).append(text)
+            self._folded += len(text.encode())

@@ -1,0 +1,286 @@
+"""The books: a row is written to the journal first, then to the store, exactly once, whatever is away or dies.
+
+Whoever books never waits: rows go to the store in the background, many at once when many wait. While the store is away
+they wait here and in the journal. A store that forgot is told again what this process knows.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import msgspec
+import structlog
+
+from proxy import budget
+from proxy.alerts import Alerts
+from proxy.bound import Rules
+from proxy.budget import Ask, Budget, Granted, Limit, Refused
+from proxy.cost import dollars
+from proxy.journal import Journal, JournalError
+from proxy.ledger import Entry
+from proxy.metrics import Metrics
+from proxy.store import Hold, Lost, Recovering, Settlement, Store, StoreError
+
+_BATCH = 100  # rows that go to the store at once
+_STORE_SECONDS = 0.25  # a slow store is worse than one that is away
+_BREAK_AFTER = 3  # failures in a row; then nobody asks the store for a moment
+_BREAK_SECONDS = 1.0
+_BEAT_SECONDS = 1.0
+_SWEEP_EVERY = 10  # beats
+_PRUNE_EVERY = 600
+_MIRROR_DAYS = 40  # a month and more: what a store that forgot must be told again
+
+
+class Books:
+    """One per process."""
+
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        alerts: Alerts,
+        metrics: Metrics,
+        *,
+        budgets: Sequence[Budget],
+        rules: Rules,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.store, self.metrics, self.alerts = store, metrics, alerts
+        self._journal = journal
+        self._budgets, self._rules = tuple(budgets), rules
+        self._clock, self._wall = clock, wall
+        self._waiting: dict[str, Settlement] = {}  # written to the journal, not yet to the store
+        self._holds: dict[str, Hold] = {}  # granted, not yet settled
+        self._news, self._lost, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._watched: dict[str, asyncio.Future[None]] = {}
+        self._opened = False
+        self._failures, self._closed_until = 0, 0.0
+
+    async def open(self) -> None:
+        """Take over what processes before us left behind, and connect the store, if it can be had."""
+        found = await asyncio.to_thread(self._journal.open)
+        if found.damaged:
+            structlog.get_logger().error("journal damaged", lines=found.damaged)
+        for entry in found.undelivered:
+            self._wait_for_store(entry)
+        for entry in found.begun:
+            self.book(orphan(entry, entry.cost))
+        if found.undelivered or found.begun:
+            structlog.get_logger().info("journal taken over", rows=len(found.undelivered), orphans=len(found.begun))
+        try:
+            await self._reopen()
+            await self._beat_once()
+        except Lost:
+            await self._recover()
+        except StoreError as error:
+            self._failed(error)
+        self._tasks = [asyncio.create_task(self._deliver()), asyncio.create_task(self._beat())]
+
+    async def close(self) -> None:
+        """Deliver what waits, as far as the store takes it now; the journal keeps the rest."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while self._waiting and self._opened and not self._failures:
+                    self._idle.clear()
+                    self._news.set()
+                    await self._idle.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._journal.close)
+        await self.alerts.close()
+        await self.store.close()
+
+    async def hold(self, ask: Ask) -> Granted | Refused:
+        """Ask the store, within bounds of time. Raises `StoreError`; then nothing is held.
+
+        A call that was not answered may have taken the money all the same: a row of no cost gives it back.
+        """
+        if not self._opened or self._clock() < self._closed_until:
+            raise StoreError("the store is away")
+        try:
+            async with asyncio.timeout(_STORE_SECONDS):
+                answer = await self.store.hold(ask)
+        except Recovering:
+            raise
+        except Lost:
+            self._lost.set()
+            raise
+        except (StoreError, TimeoutError) as error:
+            self._failed(error)
+            self._give_up(ask.entry, 503, "budget_store_unavailable")
+            raise StoreError(str(error) or "no answer in time") from error
+        except asyncio.CancelledError:
+            self._give_up(ask.entry, 499, "client_left")
+            raise
+        self._worked()
+        if isinstance(answer, Granted):
+            entry = msgspec.structs.replace(ask.entry, at=answer.at, held=answer.amount)
+            self._holds[entry.id] = Hold(entry, answer.amount)
+        elif answer.alert is not None:
+            self.alerts.tell(answer.alert)
+        return answer
+
+    def _give_up(self, entry: Entry, status: int, code: str) -> None:
+        now = int(self._wall() * 1000)
+        self.book(msgspec.structs.replace(entry, at=now, status=status, code=code, cost=0, last=False))
+
+    def begin(self, entry: Entry) -> None:
+        """No store holds money for this attempt: the journal alone knows that it is under way. `cost` is its bound."""
+        self._write(lambda: self._journal.begin(entry))
+
+    def book(self, entry: Entry, limits: tuple[Limit, ...] = ()) -> None:
+        """Write a row. Never waits and never raises."""
+        self._write(lambda: self._journal.append(entry))
+        self.metrics.observe(entry)
+        self._wait_for_store(entry, limits)
+
+    async def returned(self, id: str) -> None:
+        """Wait, a moment at most, until the hold of an attempt that failed is given back: the next one may need it."""
+        if id in self._waiting:
+            future = self._watched[id] = asyncio.get_running_loop().create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STORE_SECONDS):
+                    await future
+            self._watched.pop(id, None)
+
+    def _write(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except JournalError as error:
+            structlog.get_logger().error("journal not written", why=str(error), risk="spend is lost if we crash now")
+
+    def _wait_for_store(self, entry: Entry, limits: tuple[Limit, ...] = ()) -> None:
+        self._waiting[entry.id] = Settlement(entry, limits or budget.limits(self._budgets, entry))
+        self._news.set()
+
+    # ---- in the background --------------------------------------------------------------------------------------
+
+    async def _deliver(self) -> None:
+        """Bring rows to the store as they come, many at once when many wait."""
+        while True:
+            await self._news.wait()
+            batch = [settlement for _, settlement in zip(range(_BATCH), self._waiting.values(), strict=False)]
+            if not batch:
+                self._news.clear()
+                self._idle.set()
+                continue
+            try:
+                for alert in await self.store.settle(batch):
+                    self.alerts.tell(alert)
+            except StoreError as error:
+                self._refused(error)
+                await asyncio.to_thread(self._sync)
+                self._news.clear()  # the next beat rings again
+                self._idle.set()
+                continue
+            self._worked()
+            for settlement in batch:
+                self._delivered(settlement)
+
+    def _delivered(self, settlement: Settlement) -> None:
+        id = settlement.entry.id
+        if self._waiting.get(id) is settlement:
+            del self._waiting[id]
+        self._holds.pop(id, None)
+        if (future := self._watched.get(id)) is not None and not future.done():
+            future.set_result(None)
+        self._journal.delivered([id])
+
+    async def _beat(self) -> None:
+        beats = 0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_BEAT_SECONDS):
+                    await self._lost.wait()
+            beats += 1
+            try:
+                await self._reopen()
+                if self._lost.is_set():
+                    raise Lost("told so")
+                await self._beat_once()
+                if beats % _SWEEP_EVERY == 1:
+                    await self._sweep()
+                if beats % _PRUNE_EVERY == 1:
+                    await self.store.prune(self._rules.ledger_days)
+            except Lost:
+                await self._recover()
+            except StoreError as error:
+                self._failed(error)
+            if self._waiting:
+                self._news.set()
+            self.metrics.store(up=self._opened and not self._failures, undelivered=len(self._waiting))
+            await asyncio.to_thread(self._keep, beats)
+
+    async def _reopen(self) -> None:
+        if not self._opened:
+            await self.store.open()
+            self._opened = True
+
+    async def _beat_once(self) -> None:
+        await self.store.beat()
+        self._worked()
+
+    async def _sweep(self) -> None:
+        """Holds that nobody settled in time are charged in full until their settlement turns up."""
+        for hold in await self.store.expired():
+            if hold.entry.id not in self._holds:
+                structlog.get_logger().warning("orphan", attempt=hold.entry.id, charged_usd=dollars(hold.amount))
+                self.book(orphan(hold.entry, hold.amount))
+
+    async def _recover(self) -> None:
+        """Tell the store again what it forgot: our rows of this month and the last, and what we hold."""
+        self._lost.clear()
+        structlog.get_logger().warning("store new or forgetful: told what we know", holds=len(self._holds))
+        since = int((self._wall() - _MIRROR_DAYS * 86_400) * 1000)
+        try:
+            await self.store.recover(self._pages(since), list(self._holds.values()))
+        except StoreError as error:
+            self._failed(error)
+            self._lost.set()
+            await asyncio.sleep(_STORE_SECONDS)
+        else:
+            structlog.get_logger().info("the store is whole again")
+
+    async def _pages(self, since: int) -> AsyncIterator[Sequence[Settlement]]:
+        pages = self._journal.rows(since)
+        while (page := await asyncio.to_thread(next, pages, None)) is not None:
+            yield [Settlement(entry, budget.limits(self._budgets, entry)) for entry in page]
+
+    def _keep(self, beats: int) -> None:
+        """The journal's own housekeeping, on a thread."""
+        self._sync()
+        self._write(self._journal.checkpoint)
+        if beats % _PRUNE_EVERY == 1:
+            self._write(lambda: self._journal.prune(_MIRROR_DAYS))
+
+    def _sync(self) -> None:
+        self._write(self._journal.sync)
+
+    def _refused(self, error: StoreError) -> None:
+        if isinstance(error, Lost):
+            self._lost.set()
+        elif not isinstance(error, Recovering):
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            outage = self._rules.on_store_outage if self._budgets else "no budgets: traffic flows on"
+            structlog.get_logger().error("store away", why=str(error) or "no answer in time", outage=outage)
+        if self._failures >= _BREAK_AFTER:
+            self._closed_until = self._clock() + _BREAK_SECONDS
+
+    def _worked(self) -> None:
+        if self._failures:
+            structlog.get_logger().info("store back", waiting=len(self._waiting))
+        self._failures, self._closed_until = 0, 0.0
+
+
+def orphan(entry: Entry, amount: int | None) -> Entry:
+    """The row of an attempt that nobody settled: charged in full until it turns up."""
+    return msgspec.structs.replace(
+        entry, held=amount or 0, cost=amount, orphan=True, estimated=True, status=500, code="orphan"
+    )

@@ -1,0 +1,173 @@
+"""What one request can cost at most, how many tokens of answer an amount pays for, and what it cost in the end. Pure.
+
+A hold is a true upper bound because the request that leaves carries an output cap that fits it: the prompt is bounded
+by its bytes, the answer by the cap, and both are priced at the dearest rate that may apply.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from adapters.base import Target, Usage
+from proxy.budget import PART
+from proxy.cost import Hints, Rate, cost, worst
+from proxy.ledger import Entry
+from proxy.prices import Price
+from proxy.tokens import Media, allowance
+
+_PER_NANO = 1_000  # micro-dollars per million tokens, times tokens, to nano-dollars
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tight money is handled. `least_output` in tokens; `unbounded_share` is a part of what is left."""
+
+    least_output: int = 256  # never is an answer's cap lowered below this
+    unbounded_share: float = 0.1  # most that a request without a cap of its own may hold
+    on_store_outage: Literal["refuse", "allow"] = "refuse"
+    ledger_days: int = 400
+
+    def __post_init__(self) -> None:
+        if not 0 < self.unbounded_share <= 1:
+            raise ValueError("`unbounded_share` is more than 0 and at most 1")
+        if self.least_output < 1 or self.ledger_days < 32:
+            raise ValueError("`least_output` is at least 1 token, `ledger_days` at least 32 days")
+
+    @property
+    def share(self) -> int:
+        """`unbounded_share` in millionths, at least one."""
+        return max(1, int(self.unbounded_share * PART))
+
+
+_SEARCHES = 10  # that one request may set off; more land all the same, as an overrun
+
+
+def hints(body: bytes, media: Media, model: str) -> Hints:
+    """What a request may be billed for beside plain text, by what stands in it. Never too little."""
+    searching = b'"web_search' in body or b'"google_search"' in body or b'"googleSearch"' in body or "search" in model
+    return Hints(
+        cache_5m=b'"cache_control"' in body,
+        cache_1h=b'"1h"' in body,
+        cache_12h=b'"24h"' in body or b'"12h"' in body,
+        audio_in=media.audio > 0 or media.unknown,
+        image_in=media.images > 0 or media.unknown,
+        audio_out=b'"audio"' in body,
+        searches=_SEARCHES if searching else 0,
+    )
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True):
+    """The worst case of one request at one model. Tokens; `most` is what one choice may come to by itself."""
+
+    prompt: int
+    rate: Rate
+    choices: int
+    most: int
+    capped: bool  # the client named a cap
+
+    def amount(self, cap: int) -> int:
+        """Nano-dollars, at most, with this output cap."""
+        micro = self.prompt * self.rate.input + cap * self.choices * self.rate.output
+        return -(-micro // _PER_NANO) + self.rate.units
+
+    def cap(self, amount: int) -> int:
+        """The largest output cap that `amount` pays for, at most `most`; below 1 if it does not pay for the prompt."""
+        room = (amount - self.rate.units) * _PER_NANO - self.prompt * self.rate.input
+        each = self.choices * self.rate.output
+        if each == 0:
+            return self.most if room >= 0 else 0
+        return min(self.most, room // each)
+
+
+def quoted(
+    prompt: int, price: Price, using: Hints, target: Target, *, tier: str | None, cap: int | None, choices: int
+) -> Quote:
+    """The worst case of a request of at most `prompt` tokens; `cap` is the client's own."""
+    if using.searches:
+        prompt = target.context  # what was found is read as well
+    return Quote(
+        prompt=prompt,
+        rate=worst(prompt, price, tier, hints=using),
+        choices=choices,
+        most=min(cap or target.max_output, target.max_output),
+        capped=cap is not None,
+    )
+
+
+# A request without a cap that gets this many times the least is served without counting its prompt more exactly.
+_COMFORT = 16
+
+
+def wanted(quote: Quote, rules: Rules, *, tight: bool) -> tuple[int, int, int]:
+    """(least, most, share) to ask the store for. Not `tight`: only what costs the client nothing of its answer."""
+    least = rules.least_output
+    if not tight:
+        least = quote.most if quote.capped else _COMFORT * rules.least_output
+    share = PART if quote.capped else rules.share
+    return quote.amount(min(quote.most, least)), quote.amount(quote.most), share
+
+
+class End(msgspec.Struct, kw_only=True):
+    """How an attempt ended, as far as money goes. Tokens; the estimates are made only when the vendor did not say."""
+
+    sent: bool = False  # the request may have reached the vendor
+    refused: bool = False  # the vendor turned it down with an error status: errors are not billed
+    whole: bool = False  # the answer came to its proper end
+    beyond: bool = False  # the vendor did not keep to the cap that it was sent
+    usage: Usage | None = None  # what the vendor said, so far
+    tier: str | None = None
+    text: int = 0
+    reasoning: int = 0
+    prompt: int = 0
+
+    @property
+    def free(self) -> bool:
+        """Nothing can have been billed."""
+        return not self.sent or self.refused
+
+    @property
+    def told(self) -> bool:
+        """The vendor has said all that it will bill."""
+        return self.whole and self.usage is not None
+
+
+def bill(entry: Entry, price: Price | None, held: int, rate: Rate | None, end: End) -> Entry:
+    """The row as it is booked. `held` is 0 where no budget applied.
+
+    What the vendor did not say is estimated on what was heard, never zero; what it may have billed beyond that is
+    `unproven`: nobody is charged for it, but the budgets do not give it out again.
+    """
+    if end.free:
+        return msgspec.structs.replace(entry, held=held, cost=0)
+    usage = end.usage if end.told and end.usage is not None else _estimate(end)
+    spent = cost(usage, price, end.tier) if price is not None else None
+    said = msgspec.structs.replace(entry, held=held, usage=usage, tier=end.tier, cost=spent, estimated=not end.told)
+    if end.told or spent is None:
+        return said
+    if held and not end.beyond:
+        spent = min(spent, held)  # more than the bound it cannot be: it was counted with another tokenizer
+    return msgspec.structs.replace(said, cost=spent, unproven=min(max(0, held - spent), _unheard(end, rate, held)))
+
+
+def _estimate(end: End) -> Usage:
+    """The vendor's own counts as far as they go, completed by ours."""
+    told = msgspec.structs.replace(end.usage) if end.usage is not None else Usage()
+    if told.prompt == 0:
+        told.in_text = end.prompt
+    if told.completion < end.text + end.reasoning:
+        told.out_text = max(told.out_text, end.text)
+        told.out_reasoning = max(told.out_reasoning, end.reasoning)
+    return told
+
+
+_NOT_OURS = 64  # tokens of a prompt that was counted with our tokenizer, not with theirs; and an eighth of it
+
+
+def _unheard(end: End, rate: Rate | None, held: int) -> int:
+    """Nano-dollars that may have been billed beyond the estimate; all of the hold if nothing at all was heard."""
+    heard = end.text + end.reasoning
+    if rate is None or not (heard or end.usage):
+        return held
+    more = allowance(heard) * rate.output
+    if end.usage is None:
+        more += (_NOT_OURS + end.prompt // 8) * rate.input
+    return -(-more // _PER_NANO)

@@ -1,0 +1,52 @@
+"""What an answer, or a refusal, says of itself beyond OpenAI's words."""
+
+import math
+
+from adapters.base import Call, Failure, Kind, Target
+from proxy.downstream import Headers
+from proxy.telemetry import Record
+
+JSON: Headers = ((b"content-type", b"application/json"),)
+STREAM: Headers = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+SHUTTING_DOWN = "server_shutting_down"
+
+
+def answer(record: Record, target: Target, call: Call, cap: int | None) -> Headers:
+    """Who served, and what could not be had as asked; `cap` is the output cap that the money at hand came to."""
+    said = {
+        "x-request-id": record.request_id,
+        "x-tollhouse-provider": target.provider,
+        "x-tollhouse-model": target.model,
+        "x-tollhouse-attempts": str(len(record.attempts) + 1),
+        "x-upstream-request-id": record.upstream_id or "",
+    }
+    if call.warnings:
+        said["x-tollhouse-warnings"] = str(call.warnings)
+        said["x-tollhouse-dropped-params"] = ",".join(call.warnings.dropped)
+    if cap is not None:
+        said["x-tollhouse-max-tokens"] = str(cap)
+    return [(name.encode(), _plain(value)) for name, value in said.items() if value]
+
+
+def refusal(failure: Failure, record: Record) -> Headers:
+    """When to ask again, and whether at all."""
+    said = {"x-request-id": record.request_id, "x-tollhouse-attempts": str(len(record.attempts))}
+    if record.upstream_id:
+        said["x-upstream-request-id"] = record.upstream_id
+    if failure.retry_after is not None and failure.status in (429, 503):
+        said["retry-after"] = str(math.ceil(failure.retry_after))
+        said["retry-after-ms"] = str(math.ceil(failure.retry_after * 1000))
+    exhausted = failure.status >= 500 and failure.code != SHUTTING_DOWN and failure.kind is not Kind.STORE
+    if exhausted or failure.kind is Kind.BUDGET:
+        # Everybody has been asked already, or the money is gone: that the client asks again by itself would not help.
+        said["x-should-retry"] = "false"
+    return [(name.encode(), _plain(value)) for name, value in said.items()]
+
+
+def _plain(value: str) -> bytes:
+    """A header's value: names of models and paths of parameters come from outside, and may hold anything."""
+    return "".join(c if " " <= c <= "~" else "?" for c in value[:1000]).encode()

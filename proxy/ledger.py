@@ -1,0 +1,116 @@
+"""One row per attempt that reached a vendor: who spent, on what, how much, and how well that is known.
+
+Pure. A row counts in the UTC day and month of its hold (`at`), by the clock of the store, and there for six scopes: all
+of the traffic, and its provider, model, client key, user and agent. A scope without a value (nobody named a user)
+counts too, under the empty name: whoever leaves his name out is not free.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from adapters.base import Usage
+
+Window = Literal["day", "month"]
+WINDOWS: tuple[Window, ...] = ("day", "month")
+ALL = "all"
+DIMENSIONS = ("provider", "model", "key", "user", "agent")
+_LONGEST_NAME = 128  # characters of a user's or an agent's name; a longer one is told by its digest
+_MILLI = 1_000
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of the ledger; before the vendor has answered, what there is to be said of the hold.
+
+    Times in milliseconds since the epoch (`at`) or of duration; money in nano-dollars.
+    """
+
+    id: str  # of the attempt: the request's id and the attempt's number, "req_0f…/1"
+    request: str
+    at: int = 0  # when the money was held, by the store's clock
+    provider: str
+    model: str  # the entry of the price table, else the name on the wire
+    served: str = ""  # the name on the wire
+    asked: str = ""  # the client's own word
+    key: str = ""
+    user: str = ""
+    agent: str = ""
+    stream: bool = False
+    status: int = 0  # what the client heard in the end, on the last attempt; the vendor's failure on others
+    code: str | None = None
+    last: bool = True  # the attempt with which the request ended: a request has exactly one
+    usage: Usage = msgspec.field(default_factory=Usage)
+    tier: str | None = None
+    cost: int | None = None  # None: the price is not known, which is not free
+    held: int = 0
+    unproven: int = 0  # beyond `cost`, what the vendor may have billed all the same; withheld from the budgets
+    estimated: bool = False  # the vendor did not say what was used: counted on what was heard
+    orphan: bool = False  # nobody settled it in time: charged in full until its settlement turns up
+    price: str | None = None  # version of the price: which row of the table, and a digest of its figures
+    first: float | None = None  # until the first part of the answer
+    total: float = 0.0
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The six scopes in which it counts."""
+        return (ALL, *(f"{dimension}={getattr(self, dimension)}" for dimension in DIMENSIONS))
+
+
+class Counter(msgspec.Struct):
+    """What one scope has used in one window; nano-dollars."""
+
+    spent: int = 0
+    held: int = 0
+    unproven: int = 0
+
+    @property
+    def used(self) -> int:
+        """Gone for good, as far as anybody knows."""
+        return self.spent + self.unproven
+
+
+def labels(at: int) -> tuple[str, str]:
+    """The windows of a time: ("day:2026-11-23", "month:2026-11")."""
+    day = datetime.fromtimestamp(at / _MILLI, UTC).date().isoformat()
+    return f"day:{day}", f"month:{day[:7]}"
+
+
+def end(label: str) -> int:
+    """When a window is over; milliseconds since the epoch."""
+    window, _, date = label.partition(":")
+    year, month, day = (int(part) for part in (date if window == "day" else f"{date}-01").split("-"))
+    if window == "day":
+        return int(datetime(year, month, day, tzinfo=UTC).timestamp() + 86_400) * _MILLI
+    return int(datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC).timestamp()) * _MILLI
+
+
+def name(said: object) -> str:
+    """A user's or an agent's name as it is counted: printable, and of bounded length."""
+    if not isinstance(said, str):
+        return ""
+    clean = "".join(c if c.isprintable() else "?" for c in said.strip())
+    if len(clean) <= _LONGEST_NAME:
+        return clean
+    return f"{clean[: _LONGEST_NAME - 17]}~{hashlib.sha256(clean.encode()).hexdigest()[:16]}"
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Entry)
+
+
+def encode(entry: Entry) -> bytes:
+    """A row as one line of JSON."""
+    return _encoder.encode(entry)
+
+
+def decode(line: bytes | str) -> Entry:
+    """The row again. Raises `msgspec.DecodeError`."""
+    return _decoder.decode(line)
+
+
+def ordered(entries: Sequence[Entry]) -> list[Entry]:
+    """As the export tells them: oldest first, and always the same."""
+    return sorted(entries, key=lambda entry: (entry.at, entry.id))

@@ -1,0 +1,43 @@
+"""Cuts a stream whose vendor does not keep to the cap that it was sent: it is over when the held money is used."""
+
+from adapters.base import Failure, Kind
+from adapters.heard import Heard
+from proxy.till import Held
+from proxy.tokenizer import Tokenizer
+
+_STEP = 1024  # bytes of text between two counts, at least
+
+
+class Meter:
+    """Of one stream. `enough` is what may be heard (`Heard.size`) until somebody has to look."""
+
+    def __init__(self, held: Held, heard: Heard, tokenizer: Tokenizer, model: str) -> None:
+        self._heard, self._tokenizer, self._model = heard, tokenizer, model
+        self._most = 2**63
+        if held.cap is not None and held.quote is not None:
+            paid = held.cap * held.quote.choices
+            self._most = paid + paid // 4 + 64  # another tokenizer than the vendor's may count that much more
+        self.enough = self._most  # so many bytes cannot be more tokens
+        self.beyond = False
+
+    async def check(self) -> None:
+        """Look, for it may be too much. Raises `Failure` if it is."""
+        text, reasoning = self._heard.text()
+        if self._heard.size <= self._most:  # opened, it is text without its wrapping
+            return
+        counted = await self._tokenizer.count(text + reasoning, self._model)
+        self.beyond = counted > self._most
+        if self.beyond:
+            raise _cut()
+        self.enough = self._heard.size + max(_STEP, self._most - counted)
+
+
+def _cut() -> Failure:
+    return Failure(
+        Kind.BUDGET,
+        "The provider went on beyond the output cap that it was sent; the answer was cut where the money held for it "
+        "was used up.",
+        status=429,
+        type="insufficient_quota",
+        code="budget_exceeded",
+    )

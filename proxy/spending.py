@@ -1,0 +1,79 @@
+"""Budgets as they are written down: in two variables, and in the file of configuration.
+
+`LLM_DAILY_BUDGET` and `LLM_MONTHLY_BUDGET` bound all traffic. A row of `budgets` bounds what one provider, model,
+client key, user or agent spends, or (`"*"`) what each of them does; without a dimension it bounds all traffic as well.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from proxy.budget import MOST, Budget
+from proxy.cost import NANO
+from proxy.environment import Environment
+from proxy.ledger import DIMENSIONS, Window
+
+_DOLLARS = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,9})?", re.ASCII)
+_EXPECTED = 'USD as a decimal, more than 0 and at most 9000000, such as "12.50"'
+_WORDS: dict[str, Window] = {"daily": "day", "monthly": "month"}
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of `budgets`: at most one dimension, at least one window."""
+
+    daily: str | int | None = None
+    monthly: str | int | None = None
+    provider: str | None = None
+    model: str | None = None
+    key: str | None = None
+    user: str | None = None
+    agent: str | None = None
+
+    def budgets(self) -> Iterator[Budget]:
+        """What the row says. Raises `ValueError`."""
+        named = [name for name in DIMENSIONS if getattr(self, name) is not None]
+        if len(named) > 1:
+            raise ValueError(f"a budget has one dimension; this one has {' and '.join(named)}")
+        amounts = {window: getattr(self, word) for word, window in _WORDS.items() if getattr(self, word) is not None}
+        if not amounts:
+            raise ValueError("a budget has `daily` or `monthly` or both")
+        for window, amount in amounts.items():
+            dimension = named[0] if named else ""
+            value = getattr(self, dimension) if dimension else ""
+            yield Budget(limit=nano(str(amount)), window=window, dimension=dimension, value=value)
+
+
+def nano(text: str) -> int:
+    """A decimal of dollars in nano-dollars. Raises `ValueError`."""
+    if not _DOLLARS.fullmatch(text):
+        raise ValueError(f"expected {_EXPECTED}" + (f"; got {text!r}" if len(text) <= 16 else ""))
+    whole, _, fraction = text.partition(".")
+    amount = int(whole) * NANO + int(fraction.ljust(9, "0") or 0)
+    if not 0 < amount <= MOST:
+        raise ValueError(f"expected {_EXPECTED}; got {text!r}")
+    return amount
+
+
+def read(env: Environment, rows: Any, where: str) -> tuple[Budget, ...]:
+    """All budgets. Faults go to `env`, one line each; `where` says in which file the rows stand."""
+    found: list[Budget] = []
+    for name, window in (("LLM_DAILY_BUDGET", "day"), ("LLM_MONTHLY_BUDGET", "month")):
+        if limit := env.read(name, nano, 0, _EXPECTED):
+            found.append(Budget(limit=limit, window="day" if window == "day" else "month"))
+    if rows is not None and not isinstance(rows, list):
+        env.faults.append(f"{where}: expected a list of budgets")
+        rows = None
+    for at, row in enumerate(rows or ()):
+        try:
+            found.extend(msgspec.convert(row, Row).budgets())
+        except (msgspec.ValidationError, ValueError) as error:
+            env.faults.append(f"{where}[{at}]: {error}")
+    taken: set[tuple[str, str, str]] = set()
+    for budget in found:
+        place = (budget.window, budget.dimension, budget.value)
+        if place in taken:
+            env.faults.append(f"{where}: the budget {budget.name} is set twice")
+        taken.add(place)
+    return tuple(found)

@@ -1,0 +1,177 @@
+"""The money in an SQLite file. Each function is the inside of one transaction: it reads, lets `proxy.budget` decide,
+and writes. `now` is the clock of the store, in milliseconds since the epoch.
+
+Counters are kept, not summed up from rows: a hold costs the same on the last day of the month as on the first.
+"""
+
+from collections.abc import Iterator, Sequence
+from sqlite3 import Connection
+
+import msgspec
+
+from proxy.budget import (
+    THRESHOLDS,
+    Alert,
+    Ask,
+    Granted,
+    Limit,
+    Refused,
+    alert_key,
+    exhausted,
+    grant,
+    reached,
+    settled,
+)
+from proxy.ledger import WINDOWS, Counter, Entry, Window, decode, encode, labels
+from proxy.store import PAGE, Hold, Settlement, StoreError
+
+_MILLI = 1_000
+_ADD = """
+    INSERT INTO counter (label, scope, spent, held, unproven) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (label, scope) DO UPDATE SET
+        spent = spent + excluded.spent, held = held + excluded.held, unproven = unproven + excluded.unproven
+"""
+_KEEP_HOLD = "INSERT INTO hold (id, at, amount, expires, entry) VALUES (?, ?, ?, ?, ?)"
+_KEEP_ROW = "INSERT OR REPLACE INTO ledger (id, at, entry) VALUES (?, ?, ?)"
+_ROWS = "SELECT entry FROM ledger WHERE (at, id) > (?, ?) AND at < ? ORDER BY at, id LIMIT ?"
+_PRUNE_ROWS = "DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE at < ? ORDER BY at LIMIT ?)"
+_PRUNE_COUNTERS = """
+    DELETE FROM counter WHERE (label, scope) IN
+        (SELECT label, scope FROM counter WHERE label >= ? AND label < ? ORDER BY label LIMIT ?)
+"""
+_PRUNE_ALERTS = "DELETE FROM alert WHERE label >= ? AND label < ?"
+
+
+def hold(file: Connection, ask: Ask, now: int) -> Granted | Refused:
+    """Hold the money within all limits, or hold none. Raises `StoreError` for an id that has its row already."""
+    id = ask.entry.id
+    if known := file.execute("SELECT amount, at FROM hold WHERE id = ?", (id,)).fetchone():
+        return Granted(*known)
+    if _row(file, id) is not None:
+        raise StoreError(f"{id!r} is settled already")
+    named = _labels(now)
+    counters = [_counter(file, named[limit.window], limit.scope) for limit in ask.limits]
+    amount = grant(ask, counters)
+    if isinstance(amount, Limit):
+        return _refuse(file, ask, amount, named[amount.window], counters[ask.limits.index(amount)])
+    keep(file, Hold(msgspec.structs.replace(ask.entry, at=now), amount), now + ask.seconds * _MILLI)
+    return Granted(amount, now)
+
+
+def _refuse(file: Connection, ask: Ask, limit: Limit, label: str, counter: Counter) -> Refused:
+    said = _tell(file, limit, label, THRESHOLDS[-1], counter) if exhausted(ask, limit, counter) else None
+    return Refused(limit, label, counter, said)
+
+
+def keep(file: Connection, hold: Hold, expires: int) -> None:
+    """Write a hold down and count it; not one that is there already, or that was settled."""
+    entry = hold.entry
+    if _row(file, entry.id) is None and _hold(file, entry.id) is None:
+        file.execute(_KEEP_HOLD, (entry.id, entry.at, hold.amount, expires, _text(entry)))
+        _add(file, entry, Counter(held=hold.amount))
+
+
+def settle(file: Connection, settlements: Sequence[Settlement], now: int) -> list[Alert]:
+    """Book each row, unless it is there already; the alerts that they set off."""
+    return [alert for settlement in settlements for alert in _settle(file, settlement, now)]
+
+
+def _settle(file: Connection, settlement: Settlement, now: int) -> Iterator[Alert]:
+    entry = settlement.entry
+    before = _row(file, entry.id)
+    if before is not None and (entry.orphan or not before.orphan):
+        return
+    hold = _hold(file, entry.id)
+    file.execute("DELETE FROM hold WHERE id = ?", (entry.id,))
+    known = hold.entry if hold else before
+    entry = msgspec.structs.replace(entry, at=entry.at or (known.at if known else now))
+    file.execute(_KEEP_ROW, (entry.id, entry.at, _text(entry)))
+    _book(file, entry, hold, before)
+    named = _labels(entry.at)
+    for limit in settlement.limits:
+        counter = _counter(file, named[limit.window], limit.scope)
+        for percent in reached(limit, counter):
+            if alert := _tell(file, limit, named[limit.window], percent, counter):
+                yield alert
+
+
+def _book(file: Connection, entry: Entry, hold: Hold | None, before: Entry | None) -> None:
+    """What was held or booked goes back where it was counted: another clock may have put the new row elsewhere."""
+    held, here = hold.amount if hold else 0, _places(entry)
+    if hold and _places(hold.entry) != here:
+        _add(file, hold.entry, Counter(held=-held))
+        held = 0
+    if before and _places(before) != here:
+        gone = settled(before, 0)
+        _add(file, before, Counter(spent=-gone.spent, unproven=-gone.unproven))
+        before = None
+    _add(file, entry, settled(entry, held, before))
+
+
+def expired(file: Connection, now: int) -> list[Hold]:
+    """Holds past their time, the oldest first."""
+    found = file.execute("SELECT entry, amount FROM hold WHERE expires <= ? ORDER BY expires LIMIT ?", (now, PAGE))
+    return [Hold(decode(entry), amount) for entry, amount in found.fetchall()]
+
+
+def counters(file: Connection, label: str) -> dict[str, Counter]:
+    """All counters of a window, by scope."""
+    found = file.execute("SELECT scope, spent, held, unproven FROM counter WHERE label = ?", (label,))
+    return {scope: Counter(*amounts) for scope, *amounts in found.fetchall()}
+
+
+def rows(file: Connection, start: int, end: int, after: Entry | None) -> list[Entry]:
+    """The next page of the ledger after that row, from `start` up to, not including, `end`; oldest first."""
+    at, id = (after.at, after.id) if after else (start, "")  # no row is without an id
+    found = file.execute(_ROWS, (at, id, end, PAGE))
+    return [decode(entry) for (entry,) in found.fetchall()]
+
+
+def prune(file: Connection, before: int, most: int) -> bool:
+    """Forget up to `most` rows, and as many counters of windows that were over then; whether there may be more."""
+    gone = [file.execute(_PRUNE_ROWS, (before, most)).rowcount]
+    for label in labels(before):
+        window = f"{label.partition(':')[0]}:"  # labels of one window sort by their dates
+        gone.append(file.execute(_PRUNE_COUNTERS, (window, label, most)).rowcount)
+        file.execute(_PRUNE_ALERTS, (window, label))
+    return max(gone) >= most
+
+
+def _labels(at: int) -> dict[Window, str]:
+    return dict(zip(WINDOWS, labels(at), strict=True))
+
+
+def _places(entry: Entry) -> list[tuple[str, str]]:
+    """The counters in which a row counts."""
+    return [(label, scope) for label in labels(entry.at) for scope in entry.scopes]
+
+
+def _add(file: Connection, entry: Entry, change: Counter) -> None:
+    amounts = change.spent, change.held, change.unproven
+    if any(amounts):
+        file.executemany(_ADD, [(*place, *amounts) for place in _places(entry)])
+
+
+def _counter(file: Connection, label: str, scope: str) -> Counter:
+    query = "SELECT spent, held, unproven FROM counter WHERE label = ? AND scope = ?"
+    return Counter(*(file.execute(query, (label, scope)).fetchone() or ()))
+
+
+def _hold(file: Connection, id: str) -> Hold | None:
+    found = file.execute("SELECT entry, amount FROM hold WHERE id = ?", (id,)).fetchone()
+    return Hold(decode(found[0]), found[1]) if found else None
+
+
+def _row(file: Connection, id: str) -> Entry | None:
+    found = file.execute("SELECT entry FROM ledger WHERE id = ?", (id,)).fetchone()
+    return decode(found[0]) if found else None
+
+
+def _tell(file: Connection, limit: Limit, label: str, percent: int, counter: Counter) -> Alert | None:
+    """The alert, if nobody has said it yet."""
+    said = file.execute("INSERT OR IGNORE INTO alert VALUES (?, ?)", (label, alert_key(limit, label, percent)))
+    return Alert(limit, label, percent, counter) if said.rowcount else None
+
+
+def _text(entry: Entry) -> str:
+    return encode(entry).decode()

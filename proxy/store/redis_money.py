@@ -1,0 +1,156 @@
+"""The money in Redis. Redis may forget: it comes back empty, or as it was some time ago.
+
+So the store has an epoch, and each replica knows which one, and how many of its own acts in it were done. Both go with
+every act, and `lua/ground.lua` does nothing for a replica that knows better (`Lost`). Then the replicas hand over what
+they know (`recover`), and until all have done so no money is held. Nothing of this outlives the process: a new one
+takes the epoch that it finds.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from importlib.resources import files
+from typing import Any
+
+import structlog
+
+from proxy import ledger
+from proxy.budget import Alert, Ask, Granted, Refused
+from proxy.store import PAGE, Hold, Lost, Recovering, Settlement, StoreError, redis_words
+from proxy.store.redis_lane import Lane, Word
+
+PREFIX = "{tollhouse}"  # the braces keep all keys in one slot of a cluster
+_ACTS = ("hold", "settle", "expired", "beat", "join", "restore", "done")
+_PAGE = 100  # acts that are sent at once; others have their turn between
+_LIVING_MS = 30_000  # whoever was silent for longer is taken for dead
+
+
+def script(name: str) -> str:
+    """The text of lua/<name>.lua."""
+    return files("proxy.store").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def acts() -> dict[str, str]:
+    """The acts on money, each on the ground that all have in common."""
+    ground = script("ground")
+    return {name: f"{ground}\n{script(name)}" for name in _ACTS}
+
+
+class Money:
+    """The acts on money of one replica. Each may raise `Lost`, `Recovering` or another `StoreError`.
+
+    Of a recovery, in seconds: a new epoch stays closed for `quiet`, so that who beats each second has come to it; a
+    replica that hands over nothing for `patience` is given up; after `longest` all are; `pause` is between two looks.
+    `keep` is how many days a window is kept from its first row on.
+    """
+
+    def __init__(
+        self, lane: Lane, replica: str, *, keep: int, quiet: float, patience: float, longest: float, pause: float
+    ) -> None:
+        self._lane = lane
+        self._me = replica
+        self._keep = keep * 86_400
+        self._waits = tuple(int(seconds * 1_000) for seconds in (quiet, patience, longest))
+        self._pause = pause
+        self._digests = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in acts().items()}
+        self._epoch, self._acts, self._open = "", 0, False
+        self._peers: set[str] = set()
+        self._untold: list[Alert] = []
+
+    async def hold(self, ask: Ask) -> Granted | Refused:
+        """See `Store.hold`. Whoever stops waiting may have been granted it all the same."""
+        return redis_words.held(ask, await self._act("hold", *redis_words.hold(ask)))
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Alert]:
+        """See `Store.settle`: of many some may be done and some not; those that are done are not done again."""
+        for start in range(0, len(settlements), _PAGE):
+            await self._settle(settlements[start : start + _PAGE], handed=False)
+        alerts, self._untold = self._untold, []
+        return alerts
+
+    async def _settle(self, settlements: Sequence[Settlement], *, handed: bool) -> None:
+        words = (("settle", *redis_words.settle(settlement, handed=handed)) for settlement in settlements)
+        failures: list[StoreError] = []
+        for settlement, reply in zip(settlements, await self._all(words), strict=True):
+            if isinstance(reply, StoreError):
+                failures.append(reply)
+            else:  # what these set off is told, now or with the next, though others failed
+                self._untold += redis_words.alerts(settlement, reply[0], reply[1:])
+        if failures:
+            raise failures[0]
+
+    async def expired(self) -> list[Hold]:
+        """See `Store.expired`."""
+        reply = await self._act("expired", PAGE)
+        return [Hold(ledger.decode(row), amount) for amount, row in zip(reply[::2], reply[1::2], strict=True)]
+
+    async def beat(self) -> None:
+        """See `Store.beat`."""
+        peers = await self._act("beat", _LIVING_MS)
+        if self._open:  # in a recovery those who are waited for may not have come yet
+            self._peers = {peer.decode() for peer in peers} - {self._me}
+
+    async def recover(self, rows: AsyncIterator[Sequence[Settlement]], holds: Sequence[Hold]) -> None:
+        """See `Store.recover`. What is there already is not done twice, so it may be begun anew at any time."""
+        quiet, patience, longest = self._waits
+        await self._act("join", secrets.token_hex(8), quiet, patience, longest, *sorted(self._peers))
+        async for page in rows:
+            for start in range(0, len(page), _PAGE):
+                await self._settle(page[start : start + _PAGE], handed=True)
+        for start in range(0, len(holds), _PAGE):
+            words = (("restore", *redis_words.restore(hold)) for hold in holds[start : start + _PAGE])
+            for reply in await self._all(words):
+                if isinstance(reply, StoreError):
+                    raise reply
+        (missing,) = await self._act("done")
+        while not self._open:
+            await asyncio.sleep(self._pause)
+            (missing,) = await self._act("done")
+        if missing:
+            structlog.get_logger().warning("replicas are missing", replicas=missing.decode().split("\n"))
+
+    async def leave(self) -> None:
+        """Nobody need wait for this replica any more, nor for its last words if the store is away."""
+        if self._epoch:
+            left = [self._lane.put("ZREM", f"{PREFIX}:{key}", self._me) for key in ("replicas", "awaited")]
+            await asyncio.wait(left)
+        await self._lane.close()
+
+    async def _act(self, act: str, *words: Word) -> list[Any]:
+        """One act; what its script returned after the head. Raises what it says."""
+        (reply,) = await self._all([(act, *words)])
+        if isinstance(reply, StoreError):
+            raise reply
+        return reply
+
+    async def _all(self, acts: Iterable[tuple[Word, ...]]) -> list[list[Any] | StoreError]:
+        """Acts that go together, each on its own; they are not given up because one fails."""
+        epoch = self._epoch
+        head = (PREFIX, self._me, epoch, self._acts, self._keep)
+        told = [(self._digests[str(act)], 1, *head, *words) for act, *words in acts]
+        futures = [self._lane.put("EVALSHA", *words) for words in told]
+        if futures:
+            await asyncio.wait(futures)
+        return [self._read(epoch, future.result()) for future in futures]
+
+    def _read(self, epoch: str, reply: Any) -> list[Any] | StoreError:
+        match reply:
+            case [b"lost"]:
+                return Lost("Redis has forgotten something")
+            case [b"recovering"]:
+                return Recovering("Redis is being told again what it forgot")
+            case [state, bytes(found), int(acts), *rest]:
+                self._learn(epoch, found.decode(), acts, open=state == b"open")
+                return rest
+        error = StoreError(f"Redis: {type(reply).__name__}")
+        error.__cause__ = reply if isinstance(reply, BaseException) else None
+        return error
+
+    def _learn(self, sent: str, found: str, acts: int, *, open: bool) -> None:
+        """What is known from now on; not by a reply to something that was sent before we knew better."""
+        self._open = open
+        if found == self._epoch:
+            self._acts = max(self._acts, acts)
+        elif sent == self._epoch:
+            self._epoch, self._acts = found, acts

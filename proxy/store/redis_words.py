@@ -1,0 +1,108 @@
+"""What the scripts of `lua/` are told, and what they answer, word for word. Pure."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+
+from proxy import ledger
+from proxy.budget import THRESHOLDS, Alert, Ask, Granted, Limit, Refused
+from proxy.ledger import Counter, Entry
+from proxy.store import Hold, Settlement, StoreError
+
+Word = str | bytes | int
+_KINDS = {"s": "spent", "h": "held", "u": "unproven"}
+_RESTORED_SECONDS = 960  # how long a hold may live that was handed over: as long as one that is new
+
+
+def hold(ask: Ask) -> tuple[Word, ...]:
+    """The arguments of hold.lua."""
+    entry = ask.entry
+    return (
+        entry.id,
+        ask.least,
+        ask.most,
+        ask.share,
+        ask.seconds,
+        _undated(entry),
+        int(ask.final),
+        *_limits(ask.limits),
+        *entry.scopes,
+    )
+
+
+def settle(settlement: Settlement, *, handed: bool) -> tuple[Word, ...]:
+    """The arguments of settle.lua; `handed` over in a recovery."""
+    entry = settlement.entry
+    return (
+        entry.id,
+        entry.at,
+        int(entry.orphan),
+        entry.cost or 0,
+        entry.unproven,
+        _undated(entry),
+        int(handed),
+        *_limits(settlement.limits),
+        *entry.scopes,
+    )
+
+
+def restore(hold: Hold) -> tuple[Word, ...]:
+    """The arguments of restore.lua."""
+    entry = hold.entry
+    return (entry.id, entry.at, hold.amount, _RESTORED_SECONDS, _undated(entry), *entry.scopes)
+
+
+def held(ask: Ask, reply: Sequence[bytes | int]) -> Granted | Refused:
+    """What hold.lua answered. Raises `StoreError` if the id is settled."""
+    match reply:
+        case [b"granted", int(amount), int(at)]:
+            return Granted(amount, at)
+        case [b"refused", int(number), int(at), int(spent), int(held), int(unproven), said]:
+            limit, counter = ask.limits[number - 1], Counter(spent, held, unproven)
+            label = _label(limit, at)
+            return Refused(limit, label, counter, Alert(limit, label, THRESHOLDS[-1], counter) if said else None)
+        case _:
+            raise StoreError(f"{ask.entry.id!r} is settled already")
+
+
+def alerts(settlement: Settlement, at: int, said: Sequence[tuple[int, int, int, int, int]]) -> list[Alert]:
+    """What settle.lua answered."""
+    limits = settlement.limits
+    return [
+        Alert(limits[number - 1], _label(limits[number - 1], at), percent, Counter(spent, held, unproven))
+        for number, percent, spent, held, unproven in said
+    ]
+
+
+def counters(fields: dict[str, str]) -> dict[str, Counter]:
+    """The hash of a window: "user=alice|s" to an amount."""
+    found: dict[str, Counter] = {}
+    for field, amount in fields.items():
+        setattr(found.setdefault(field[:-2], Counter()), _KINDS[field[-1]], int(amount))
+    return found
+
+
+def _label(limit: Limit, at: int) -> str:
+    return ledger.labels(at)[ledger.WINDOWS.index(limit.window)]
+
+
+def _undated(entry: Entry) -> bytes:
+    """The script writes the time at its head; no key is there twice. What has no UTF-8 raises `StoreError`."""
+    try:
+        return ledger.encode(msgspec.structs.replace(entry, at=0) if entry.at else entry)
+    except UnicodeError as error:
+        raise StoreError(f"Redis: {type(error).__name__}") from error
+
+
+def _limits(limits: Sequence[Limit]) -> list[Word]:
+    words: list[Word] = [len(limits)]
+    for limit in limits:
+        words += (limit.scope, limit.window, limit.nano, _marks(limit.nano))
+    return words
+
+
+@lru_cache(maxsize=1024)
+def _marks(nano: int) -> str:
+    """The least amounts that reach the thresholds: what is exact here need not be compared in doubles there."""
+    return " ".join(f"{percent}:{-(-nano * percent // 100)}" for percent in THRESHOLDS)

@@ -1,0 +1,73 @@
+"""Budgets as people write them down, and what is said when they are written wrongly."""
+
+import pytest
+
+from proxy.budget import Budget
+from proxy.environment import Environment
+from proxy.spending import nano, read
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("5", 5 * 10**9), ("0.01", 10**7), ("12.50", 12_500_000_000), ("0.000000001", 1), ("9000000", 9 * 10**15)],
+)
+def test_dollars_are_read_exactly(text, amount):
+    assert nano(text) == amount
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "1e3", "9000000.1", "", ".5", "5.", "1.0000000001", "$5", "5 ", "\u0665", "nan"]
+)
+def test_what_is_no_amount_is_refused(text):
+    with pytest.raises(ValueError, match="expected USD"):
+        nano(text)
+
+
+def faults(rows: object, **environ: str) -> list[str]:
+    env = Environment(environ)
+    read(env, rows, "budgets")
+    return env.faults
+
+
+def test_the_variables_bound_all_traffic():
+    env = Environment({"LLM_DAILY_BUDGET": "5", "LLM_MONTHLY_BUDGET": "100.5"})
+    assert read(env, None, "budgets") == (
+        Budget(limit=5 * 10**9, window="day"),
+        Budget(limit=100_500_000_000, window="month"),
+    )
+    assert env.faults == []
+
+
+def test_a_row_may_have_both_windows_and_one_dimension():
+    rows = [{"user": "*", "daily": "1"}, {"provider": "openai", "daily": 3, "monthly": "50"}, {"key": "", "daily": "1"}]
+    assert read(Environment({}), rows, "budgets") == (
+        Budget(limit=10**9, window="day", dimension="user", value="*"),
+        Budget(limit=3 * 10**9, window="day", dimension="provider", value="openai"),
+        Budget(limit=50 * 10**9, window="month", dimension="provider", value="openai"),
+        Budget(limit=10**9, window="day", dimension="key", value=""),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("5", "budgets: expected a list"),
+        ([{"user": "a"}], "budgets[0]: a budget has `daily` or `monthly`"),
+        ([{"user": "a", "agent": "b", "daily": "1"}], "one dimension; this one has user and agent"),
+        ([{"daily": "1"}, {"team": "a", "daily": "1"}], "budgets[1]: Object contains unknown field `team`"),
+        ([{"daily": 0.5}], "budgets[0]: Expected `int | str | null`, got `float`"),
+        ([{"daily": "0"}], "budgets[0]: expected USD"),
+        ([{"user": "a", "daily": "1"}, {"user": "a", "daily": "2"}], "daily of user=a is set twice"),
+    ],
+)
+def test_a_wrong_row_is_said_with_its_place(rows, said):
+    assert len(faults(rows)) == 1
+    assert said in faults(rows)[0]
+
+
+def test_the_same_budget_in_a_variable_and_in_the_file_is_no_riddle():
+    assert faults([{"daily": "1"}], LLM_DAILY_BUDGET="2") == ["budgets: the budget daily is set twice"]
+
+
+def test_a_wrong_variable_is_said():
+    assert "LLM_DAILY_BUDGET: expected USD as a decimal" in faults(None, LLM_DAILY_BUDGET="five")[0]
