@@ -181,6 +181,7 @@ class Reading(msgspec.Struct, kw_only=True):
     keeps_states: bool = False  # the vendor will want its reasoning back, and the client may not bring it
     json_fence: bool = False  # JSON mode is emulated: strip one fence around the whole answer
     model: str = ""  # what to call the model if the vendor does not say
+    caches_long: bool = False  # what is cached is asked to be kept for 12 hours: the answer does not say so
     exact: bool = True  # the vendor is OpenAI itself: its words are passed on to the byte
 
 
@@ -194,7 +195,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
 
 
-class Usage(msgspec.Struct, kw_only=True):
+class Usage(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Tokens in disjoint buckets, whoever counted them; costs and OpenAI's usage object derive from this."""
 
     in_text: int = 0

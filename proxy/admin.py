@@ -4,6 +4,7 @@ All of them ask for the admin key. What they read comes from the store, so every
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing
@@ -21,8 +22,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from adapters.base import Failure, Kind, invalid
 from adapters.completion import encode
+from proxy.budget import EACH, Budget
 from proxy.export import FORMATS
-from proxy.ledger import Entry, labels
+from proxy.ledger import Counter, Entry, labels
 from proxy.stats import TOP, Stats, summary
 from proxy.store import Lost, Recovering, Store, StoreError
 
@@ -105,10 +107,20 @@ async def costs_export(request: Request[Any, Any, Any], state: State) -> Stream:
     return Stream(write(_whole(opening, rows)), media_type=media_type, headers=headers)
 
 
-@get("/metrics", guards=[guard_unless_near], media_type=_PROMETHEUS, sync_to_thread=False)
-def metrics(state: State) -> Response[bytes]:
-    """The figures of this replica, as Prometheus reads them."""
+@get("/metrics", guards=[guard_unless_near], media_type=_PROMETHEUS)
+async def metrics(state: State) -> Response[bytes]:
+    """The figures of this replica, as Prometheus reads them; and how the budgets stand, if the store can be asked."""
+    named = [budget for budget in state.budgets if budget.value != EACH]
+    if named:
+        with contextlib.suppress(StoreError):
+            state.metrics.budgets(await _standing(state.store, named))
     return Response(state.metrics.text(), headers=_FRESH)
+
+
+async def _standing(store: Store, named: Sequence[Budget]) -> list[tuple[Budget, Counter]]:
+    """Each budget with the counter of its scope, in the windows of this moment."""
+    windows = {label.partition(":")[0]: await store.counters(label) for label in labels(await store.now())}
+    return [(budget, windows[budget.window].get(budget.scope, Counter())) for budget in named]
 
 
 async def _portions(store: Store, first: date, last: date) -> AsyncGenerator[Sequence[Entry]]:

@@ -16,18 +16,20 @@ from proxy.alerts import Alerts
 from proxy.bound import Rules
 from proxy.budget import Ask, Budget, Granted, Limit, Refused
 from proxy.cost import dollars
-from proxy.journal import Journal, JournalError
+from proxy.journal import Found, Journal, JournalError
 from proxy.ledger import Entry
 from proxy.metrics import Metrics
 from proxy.store import Hold, Lost, Recovering, Settlement, Store, StoreError
+from proxy.store.patience import Patience
 
-_BATCH = 100  # rows that go to the store at once
+_BATCH = 64  # rows that go to the store at once; fewer after a failure: one bad row must not hold up the others
 _STORE_SECONDS = 0.25  # a slow store is worse than one that is away
 _BREAK_AFTER = 3  # failures in a row; then nobody asks the store for a moment
 _BREAK_SECONDS = 1.0
 _BEAT_SECONDS = 1.0
 _SWEEP_EVERY = 10  # beats
-_PRUNE_EVERY = 600
+_PRUNE_EVERY = 60
+_AGAIN_SECONDS = 120  # of rows that are settled again at the start: a store that lost power may have lost them
 _MIRROR_DAYS = 40  # a month and more: what a store that forgot must be told again
 
 
@@ -55,20 +57,20 @@ class Books:
         self._news, self._lost, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._watched: dict[str, asyncio.Future[None]] = {}
-        self._opened = False
+        self._opened = False  # the store
+        self._written = False  # the journal
         self._failures, self._closed_until = 0, 0.0
 
     async def open(self) -> None:
         """Take over what processes before us left behind, and connect the store, if it can be had."""
-        found = await asyncio.to_thread(self._journal.open)
-        if found.damaged:
-            structlog.get_logger().error("journal damaged", lines=found.damaged)
-        for entry in found.undelivered:
-            self._wait_for_store(entry)
-        for entry in found.begun:
-            self.book(orphan(entry, entry.cost))
-        if found.undelivered or found.begun:
-            structlog.get_logger().info("journal taken over", rows=len(found.undelivered), orphans=len(found.begun))
+        try:
+            found = await asyncio.to_thread(self._journal.open)
+            self._written = True
+            await self._take_over(found)
+        except JournalError as error:
+            if self._budgets:
+                raise
+            structlog.get_logger().error("journal off", why=str(error), risk="spend is lost if we crash")
         try:
             await self._reopen()
             await self._beat_once()
@@ -77,6 +79,20 @@ class Books:
         except StoreError as error:
             self._failed(error)
         self._tasks = [asyncio.create_task(self._deliver()), asyncio.create_task(self._beat())]
+
+    async def _take_over(self, found: Found) -> None:
+        if found.damaged:
+            structlog.get_logger().error("journal damaged", lines=found.damaged)
+        since = int((self._wall() - _AGAIN_SECONDS) * 1000)
+        async for page in self._pages(since):
+            for settlement in page:
+                self._waiting[settlement.entry.id] = settlement
+        for entry in found.undelivered:
+            self._wait_for_store(entry)
+        for entry in found.begun:
+            self.book(orphan(entry, entry.cost))
+        if found.undelivered or found.begun:
+            structlog.get_logger().info("journal taken over", rows=len(found.undelivered), orphans=len(found.begun))
 
     async def close(self) -> None:
         """Deliver what waits, as far as the store takes it now; the journal keeps the rest."""
@@ -89,7 +105,7 @@ class Books:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.to_thread(self._journal.close)
+        await asyncio.to_thread(self._write, self._journal.close)
         await self.alerts.close()
         await self.store.close()
 
@@ -101,7 +117,7 @@ class Books:
         if not self._opened or self._clock() < self._closed_until:
             raise StoreError("the store is away")
         try:
-            async with asyncio.timeout(_STORE_SECONDS):
+            async with Patience(_STORE_SECONDS):
                 answer = await self.store.hold(ask)
         except Recovering:
             raise
@@ -147,6 +163,8 @@ class Books:
             self._watched.pop(id, None)
 
     def _write(self, act: Callable[[], None]) -> None:
+        if not self._written:
+            return
         try:
             act()
         except JournalError as error:
@@ -160,9 +178,10 @@ class Books:
 
     async def _deliver(self) -> None:
         """Bring rows to the store as they come, many at once when many wait."""
+        most = _BATCH
         while True:
             await self._news.wait()
-            batch = [settlement for _, settlement in zip(range(_BATCH), self._waiting.values(), strict=False)]
+            batch = [settlement for _, settlement in zip(range(most), self._waiting.values(), strict=False)]
             if not batch:
                 self._news.clear()
                 self._idle.set()
@@ -173,21 +192,26 @@ class Books:
             except StoreError as error:
                 self._refused(error)
                 await asyncio.to_thread(self._sync)
+                most = max(1, most // 2)
+                for settlement in batch:  # behind the others, in case it is their fault
+                    self._waiting[settlement.entry.id] = self._waiting.pop(settlement.entry.id, settlement)
                 self._news.clear()  # the next beat rings again
                 self._idle.set()
                 continue
             self._worked()
+            most = min(_BATCH, 2 * most)
             for settlement in batch:
                 self._delivered(settlement)
 
     def _delivered(self, settlement: Settlement) -> None:
         id = settlement.entry.id
-        if self._waiting.get(id) is settlement:
-            del self._waiting[id]
         self._holds.pop(id, None)
+        if self._waiting.get(id) is not settlement:
+            return  # a later row of the same id waits: the true one, behind an orphan's
+        del self._waiting[id]
         if (future := self._watched.get(id)) is not None and not future.done():
             future.set_result(None)
-        self._journal.delivered([id])
+        self._write(lambda: self._journal.delivered([id]))
 
     async def _beat(self) -> None:
         beats = 0
@@ -237,7 +261,7 @@ class Books:
         since = int((self._wall() - _MIRROR_DAYS * 86_400) * 1000)
         try:
             await self.store.recover(self._pages(since), list(self._holds.values()))
-        except StoreError as error:
+        except (StoreError, JournalError) as error:
             self._failed(error)
             self._lost.set()
             await asyncio.sleep(_STORE_SECONDS)
@@ -245,6 +269,8 @@ class Books:
             structlog.get_logger().info("the store is whole again")
 
     async def _pages(self, since: int) -> AsyncIterator[Sequence[Settlement]]:
+        if not self._written:
+            return
         pages = self._journal.rows(since)
         while (page := await asyncio.to_thread(next, pages, None)) is not None:
             yield [Settlement(entry, budget.limits(self._budgets, entry)) for entry in page]

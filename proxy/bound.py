@@ -29,8 +29,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def __post_init__(self) -> None:
         if not 0 < self.unbounded_share <= 1:
             raise ValueError("`unbounded_share` is more than 0 and at most 1")
-        if self.least_output < 1 or self.ledger_days < 32:
-            raise ValueError("`least_output` is at least 1 token, `ledger_days` at least 32 days")
+        if self.least_output < 1 or self.ledger_days < 40:
+            raise ValueError("`least_output` is at least 1 token, `ledger_days` at least 40 days")
 
     @property
     def share(self) -> int:

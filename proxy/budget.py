@@ -30,7 +30,12 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """What people call it: "daily", "monthly of user=alice"."""
         word = {"day": "daily", "month": "monthly"}[self.window]
-        return f"{word} of {self.dimension}={self.value}" if self.dimension else word
+        return f"{word} of {self.scope}" if self.dimension else word
+
+    @property
+    def scope(self) -> str:
+        """The counter that it bounds; of one for each value, there is none of this name."""
+        return f"{self.dimension}={self.value}" if self.dimension else ALL
 
 
 class Limit(msgspec.Struct, frozen=True):

@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from proxy import __version__
 from proxy.cost import dollars
+from proxy.environment import reason
 from proxy.settings import Settings, SettingsError, load, shipped_prices
 
 _NO_VENDOR = """\
@@ -159,6 +161,10 @@ def _run(settings: Settings, *, demo: bool) -> int:
 
     telemetry.configure(settings.log_format, settings.log_level)
     log = structlog.get_logger()
+    if settings.budgets and (why := _not_writable(settings.data_dir)):
+        needed = "the budgets need it for the journal of what is spent"
+        print(f"tollhouse: TOLLHOUSE_DATA_DIR: cannot write to {settings.data_dir}: {why}; {needed}", file=sys.stderr)
+        return 2
 
     def announce(port: int) -> None:
         url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
@@ -173,6 +179,16 @@ def _run(settings: Settings, *, demo: bool) -> int:
         return 1
     log.info("stopped")
     return 0
+
+
+def _not_writable(directory: Path) -> str | None:
+    """Why files cannot be made in a directory, which is made if it is not there."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return None
+    except OSError as error:
+        return reason(error)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -157,5 +157,7 @@ def _fees(unit: PerUnit, searches: int, maps: int) -> int:
 
 def dollars(nano: int) -> str:
     """Nano-dollars as a decimal of dollars, exactly; `0.000012345`."""
+    if nano < 0:
+        return f"-{dollars(-nano)}"
     whole, rest = divmod(nano, NANO)
     return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else str(whole)

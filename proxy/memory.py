@@ -45,7 +45,7 @@ class Memory:
 
     def _note(self, error: StoreError | None) -> None:
         if error is not None and not self._away:
-            structlog.get_logger().warning("store away", why=str(error), lost="reasoning state between requests")
+            structlog.get_logger().warning("reasoning state away", why=str(error))
         elif error is None and self._away:
-            structlog.get_logger().info("store back")
+            structlog.get_logger().info("reasoning state back")
         self._away = error is not None

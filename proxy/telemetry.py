@@ -39,7 +39,7 @@ class Record(msgspec.Struct):
     finish: str | None = None
     usage: Usage | None = None
     cost_nano: int | None = None  # nano-dollars; None: the price, or the usage, is not known
-    estimated: bool = False  # the vendor did not say what was used; the row of the ledger has our count
+    estimated: bool | None = None  # the vendor did not say what was used; the row of the ledger has our count
     attempts: list[Attempt] = []
     warnings: str = ""
     first_part: float | None = None
@@ -56,10 +56,8 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 def log_request(record: Record) -> None:
     """The line: everything that is known, nothing that is not."""
-    fields = {key: value for key, value in msgspec.to_builtins(record).items() if value not in (None, "", [], False)}
+    fields = {key: value for key, value in msgspec.to_builtins(record).items() if value not in (None, "", [])}
     fields.pop("started")
-    if "usage" in fields:
-        fields["usage"] = {bucket: count for bucket, count in fields["usage"].items() if count}
     structlog.get_logger().info("request", **fields)
 
 

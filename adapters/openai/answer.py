@@ -27,15 +27,20 @@ from adapters.openai.mend import Mender, complete
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def usage_of(said: Counted) -> Usage:
-    """OpenAI's counts in disjoint buckets: its prompt includes what was cached, its completion the reasoning."""
+def usage_of(said: Counted, *, long: bool = False) -> Usage:
+    """OpenAI's counts in disjoint buckets: its prompt includes what was cached, its completion the reasoning.
+
+    It does not say for how long it has cached something: `long` if 12 hours were asked for, which is dearer.
+    """
+    written = _count((said.prompt_tokens_details or PromptDetails()).cache_write_tokens)
     prompt = said.prompt_tokens_details or PromptDetails()
     completion = said.completion_tokens_details or CompletionDetails()
     usage = Usage(
         in_audio=_count(prompt.audio_tokens),
         in_image=_count(prompt.image_tokens),
         cache_read=_count(prompt.cached_tokens),
-        cache_write_30m=_count(prompt.cache_write_tokens),
+        cache_write_30m=0 if long else written,
+        cache_write_12h=written if long else 0,
         out_audio=_count(completion.audio_tokens),
         out_reasoning=_count(completion.reasoning_tokens),
     )
@@ -64,7 +69,7 @@ def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
     assert said.choices
     return Answer(
         body=body,
-        usage=usage_of(said.usage) if said.usage else None,
+        usage=usage_of(said.usage, long=call.reading.caches_long) if said.usage else None,
         finish=said.choices[0].finish_reason,
         service_tier=said.service_tier,
     )
@@ -74,7 +79,7 @@ def stream(call: Call, stamp: Stamp) -> "Relay":
     """A relay for one streamed answer."""
     mender = None if call.reading.exact else Mender(stamp, call.reading.model)
     tidier = Tidier(None if call.reading.exact else stamp)
-    return Relay(call.reading.include_usage, call.reading.choices, tidier, mender)
+    return Relay(call.reading.include_usage, call.reading.choices, tidier, mender, long=call.reading.caches_long)
 
 
 _DONE = b"[DONE]"
@@ -88,7 +93,9 @@ class Relay:
     has answered, and another vendor may be asked. The usage is held back to the end, wherever the vendor says it.
     """
 
-    def __init__(self, include_usage: bool, choices: int, tidier: Tidier, mender: Mender | None) -> None:
+    def __init__(
+        self, include_usage: bool, choices: int, tidier: Tidier, mender: Mender | None, *, long: bool = False
+    ) -> None:
         self.usage: Usage | None = None
         self.failure: Failure | None = None
         self.done = False
@@ -97,6 +104,7 @@ class Relay:
         self.states: dict[str, str] = {}
         self._include_usage = include_usage
         self._choices = choices
+        self._long = long
         self._finished: set[int] = set()
         self._decoder = sse.Decoder()
         self._tidier = tidier
@@ -174,7 +182,7 @@ class Relay:
                 self._finished.add(choice.index or 0)
                 self.finish = choice.finish_reason
         if chunk.usage is not None:
-            self.usage = usage_of(chunk.usage)
+            self.usage = usage_of(chunk.usage, long=self._long)
             self._counted = data if chunk.choices == [] else with_members(data, choices=[])
         if chunk.choices is None or (not chunk.choices and chunk.usage is not None):
             return b""  # the usage, or something that is no chunk

@@ -6,6 +6,7 @@ the proxy needs the usage; and, for vendors that only speak OpenAI's format, wha
 (`Capabilities`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         choices=envelope.choices,
         include_usage=envelope.include_usage,
         model=target.model,
+        caches_long=b'"12h"' in body,
         exact=target.provider == "openai",
     )
     return Call(path="/chat/completions", body=body, reading=reading, warnings=warnings)
@@ -63,11 +65,12 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
 
 # What decides the price. Said twice, or in escaped letters, it may be read as the first by one and as the last by
 # another: then each member is sent once, as we have read it.
+_ESCAPED = re.compile(rb"\\u00[4-7]")  # a letter that could have been written plainly
 _PRICED = (b'"model"', b'"max_tokens"', b'"max_completion_tokens"', b'"n"', b'"service_tier"')
 
 
 def _ambiguous(raw: bytes) -> bool:
-    return any(raw.count(name) > 1 for name in _PRICED) or b"\\u00" in raw
+    return any(raw.count(name) > 1 for name in _PRICED) or _ESCAPED.search(raw) is not None
 
 
 def _with_usage(options: msgspec.Raw | None) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
+from proxy.store.patience import Patience
+
 _BATCH = 128  # calls; a script takes the server some 70 µs
 _MOST_WAITING = 1024  # calls; whoever comes later would wait longer than the store may take
 _DEAF = NoScriptError, ReadOnlyError  # not the server that we connected to: another may answer at the same address
@@ -72,12 +74,12 @@ class Lane:
         connection = self._connection
         try:
             if not connection.is_connected:
-                async with asyncio.timeout(self._seconds):
+                async with Patience(self._seconds):
                     await connection.connect()  # type: ignore[no-untyped-call]  # redis-py left it out
                     await connection.send_packed_command(self._loads, check_health=False)
                     for _ in self._loads:
                         await connection.read_response(timeout=math.inf)
-            async with asyncio.timeout(self._seconds):
+            async with Patience(self._seconds):
                 await connection.send_packed_command(packed, check_health=False)
                 replies = [await self._reply() for _ in packed]
         except BaseException:

@@ -28,6 +28,7 @@ from proxy.cost import NANO
 from proxy.environment import Secret
 from proxy.export import COLUMNS, flat
 from proxy.ledger import Entry, ordered
+from proxy.metrics import Metrics
 from proxy.store import Settlement, Store
 from proxy.store.redis import RedisStore
 from proxy.store.sqlite import SqliteStore
@@ -45,13 +46,11 @@ BUDGETS = (
 )
 
 
-class Figures:
-    """What the application calls its metrics: anything that can say itself."""
-
-    def text(self) -> bytes:
-        registry = prometheus_client.CollectorRegistry()
-        prometheus_client.Counter("tollhouse_requests", "Requests.", registry=registry).inc(3)
-        return prometheus_client.generate_latest(registry)
+def figures() -> Metrics:
+    """Metrics that have seen a request."""
+    metrics = Metrics()
+    metrics.observe(Entry(id="r/1", request="r", provider="openai", model="m", status=200, cost=1, price="v"))
+    return metrics
 
 
 class Place(NamedTuple):
@@ -98,7 +97,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 def application(store: Store, *keys: str) -> Litestar:
-    state = {"store": store, "budgets": BUDGETS, "metrics": Figures(), "admin": Keyring(map(Secret, keys))}
+    state = {"store": store, "budgets": BUDGETS, "metrics": figures(), "admin": Keyring(map(Secret, keys))}
     return Litestar(
         HANDLERS, exception_handlers={Exception: refuse}, openapi_config=None, logging_config=None, state=State(state)
     )
@@ -339,7 +338,7 @@ async def test_this_machine_reads_metrics_without_the_key_but_not_what_a_proxy_o
         assert [(await asker.get(url)).status_code for url in COSTS] == [401] * len(COSTS)
     if status == 200:
         assert answer.headers["content-type"] == prometheus_client.CONTENT_TYPE_LATEST
-        assert "tollhouse_requests_total 3.0" in answer.text
+        assert 'tollhouse_requests_total{model="m",provider="openai",status="200",stream="false"} 1.0' in answer.text
 
 
 async def test_who_has_no_address_needs_the_key(tmp_path):
@@ -361,6 +360,14 @@ async def test_a_store_that_is_away_is_a_503_that_says_so(place, admin, url):
     assert (error["type"], error["code"]) == ("server_error", "budget_store_unavailable")
     assert "cannot be reached" in error["message"]
     assert [line["event"] for line in logs] == ["ledger not read"]
+
+
+async def test_figures_say_how_the_named_budgets_stand(place, admin):
+    text = (await admin.get("/metrics")).text
+    for budget in BUDGETS:
+        if budget.value != EACH:
+            assert f'tollhouse_budget_limit_dollars{{budget="{budget.name}",window="{budget.window}"}}' in text
+    assert "user=*" not in text
 
 
 async def test_figures_need_no_store(place, admin):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -51,19 +51,42 @@ class Webhook:
         status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
         place = f"location: {self.url}elsewhere\r\n" if status // 100 == 3 else ""
         writer.write(f"HTTP/1.1 {status} X\r\n{place}content-length: 0\r\nconnection: close\r\n\r\n".encode())
-        writer.close()
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serve(handler: Handler) -> AsyncIterator[str]:
+    """The address of a server; at the end each connection is closed and its handler over."""
+    handled: list[asyncio.Task[None]] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await handler(reader, writer)
+        with contextlib.suppress(ConnectionError):
+            writer.close()
+            await writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handled.append(asyncio.create_task(handle(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        await asyncio.gather(*handled)
 
 
 @asynccontextmanager
 async def webhook(*statuses: int) -> AsyncIterator[Webhook]:
     hook = Webhook(*statuses)
-    server = await asyncio.start_server(hook.answer, "127.0.0.1", 0)
-    hook.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    try:
-        yield hook
-    finally:
-        hook.go.set()
-        server.close()
+    async with serve(hook.answer) as hook.url:
+        try:
+            yield hook
+        finally:
+            hook.go.set()
 
 
 class Pauses(list[float]):
@@ -195,18 +218,16 @@ async def test_a_webhook_that_answers_a_little_at_a_time_is_not_waited_for_eithe
 
     async def dribble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n")
-        with contextlib.suppress(ConnectionError):
-            while True:
-                writer.write(b"x: y\r\n")
-                await writer.drain()
-                await asyncio.sleep(0.01)
+        while True:
+            writer.write(b"x: y\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.01)
 
-    server = await asyncio.start_server(dribble, "127.0.0.1", 0)
-    told = alerts(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", timeout=0.1, patience=PATIENCE)
-    with capture_logs() as log:
-        told.tell(ALERT)
-        await told.close()
-    server.close()
+    async with serve(dribble) as url:
+        told = alerts(url, timeout=0.1, patience=PATIENCE)
+        with capture_logs() as log:
+            told.tell(ALERT)
+            await told.close()
     assert log[1]["why"] in ("no answer in time", "ReadTimeout"), "the second where the machine is slow"
 
 

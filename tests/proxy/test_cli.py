@@ -215,3 +215,12 @@ def test_one_key_that_is_refused_is_told_without_the_key(simulator):
     assert code == 1
     assert findings == {"gemini": "ok", "openai": "ok", "anthropic": "key refused (status 401)"}
     assert "canary" not in output
+
+
+def test_budgets_without_a_place_for_their_journal_are_refused(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    where = str(tmp_path / "file" / "data")
+    environ = {"OPENAI_API_KEY": KEY, "LLM_DAILY_BUDGET": "1", "TOLLHOUSE_DATA_DIR": where}
+    done = run("serve", "--port", "0", environ=environ)
+    assert done.returncode == 2
+    assert f"TOLLHOUSE_DATA_DIR: cannot write to {where}: Not a directory; the budgets need it" in done.stderr

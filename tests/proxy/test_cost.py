@@ -141,9 +141,17 @@ def test_nothing_costs_more_than_the_worst_case(row, counts, hints, more, data):
 def test_the_worst_case_is_no_dearer_than_some_request_is(row):
     """Not a bound that is merely safe: a prompt of one kind of token comes to it."""
     for prompt in {1, 1_000_000, *(step.above_prompt_tokens + more for step in row.tiers for more in (0, 1))}:
-        dearest = worst(prompt, row, None, hints=Hints(cache_1h=True)).input
+        dearest = worst(prompt, row, None, hints=Hints(cache_1h=True))
         kinds = ("in_text", "cache_read", "cache_write_30m", "cache_write_1h")
-        assert max(cost(Usage(**{kind: prompt}), row) for kind in kinds) == -(-prompt * dearest // 1000)
+        assert (
+            max(cost(Usage(**{kind: prompt}), row) for kind in kinds)
+            == -(-prompt * dearest.input // 1000) + dearest.units
+        )
+
+
+def test_money_below_zero_is_written_with_its_sign():
+    assert dollars(-1_500_000_000) == "-1.5"
+    assert dollars(-1) == "-0.000000001"
 
 
 HAIKU = ("anthropic", "claude-haiku-5-5")  # 0.1, 0.5; written for an hour 0.2; above 100k five times as much

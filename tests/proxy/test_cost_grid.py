@@ -95,6 +95,11 @@ def as_text(case: Case) -> Case:
     return case._replace(price=price)
 
 
+def without_fee(case: Case) -> Case:
+    per_unit = msgspec.structs.replace(case.price.per_unit, request=None)
+    return case._replace(price=msgspec.structs.replace(case.price, per_unit=per_unit))
+
+
 AUDIO = ("input_audio", "output_audio")
 LITELLM_ONLY = {
     "gpt-4o-search-preview": ("cache_read",),
@@ -117,6 +122,8 @@ EXPLAINED: dict[str, Callable[[Case], Case]] = {
     "of plain input. genai-prices bills it as plain input.": plain_writes,
     f"Of {', '.join(f'`{name}`' for name in LITELLM_ONLY)} genai-prices has no price for cached input or for audio, "
     "and bills them as plain text. Ours are the vendor's, by way of LiteLLM.": as_text,
+    "OpenAI's search models search with every request, and its answers do not say so: each of their requests is billed "
+    "one search here. genai-prices bills none.": without_fee,
 }
 
 

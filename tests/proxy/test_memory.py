@@ -41,5 +41,5 @@ async def test_a_store_that_is_away_is_said_once_and_once_when_it_is_back(tmp_pa
         await store.open()
         await memory.remember("gemini", {"a": "2"})
         assert await memory.recall("gemini", ["a"]) == {"a": "2"}
-    assert [line["event"] for line in logs] == ["store away", "store back"]
+    assert [line["event"] for line in logs] == ["reasoning state away", "reasoning state back"]
     await store.close()

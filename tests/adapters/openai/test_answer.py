@@ -9,11 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters import openai, sse
-from adapters.base import Call, Failure, Kind, Reading, Stamp, Usage, Warnings
+from adapters.base import NOTHING, Call, Capabilities, Failure, Kind, Reading, Stamp, Target, Usage, Warnings
+from adapters.envelope import seal
 from adapters.openai.answer import Relay, usage_of
 from adapters.openai.chunk import Counted
 
 STAMP = Stamp("ours", 1)
+TARGET = Target(
+    provider="openai", vendor="openai", model="m", capabilities=Capabilities(), context=1_000, max_output=100
+)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -114,6 +118,31 @@ def test_what_is_no_answer_is_a_failure(body, kind, code):
 )
 def test_trap_24_the_buckets_are_disjoint(said, usage):
     assert usage_of(msgspec.convert(said, Counted)) == usage
+
+
+def test_what_was_asked_to_be_cached_for_12_hours_is_counted_as_that():
+    said = msgspec.convert({"prompt_tokens": 10, "prompt_tokens_details": {"cache_write_tokens": 4}}, Counted)
+    assert usage_of(said) == Usage(in_text=6, cache_write_30m=4)
+    assert usage_of(said, long=True) == Usage(in_text=6, cache_write_12h=4)
+
+
+@pytest.mark.parametrize(("options", "bucket"), [("", "cache_write_30m"), (',"ttl":"12h"', "cache_write_12h")])
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_request_says_for_how_long_it_is_cached(options, bucket, stream):
+    members = f'"prompt_cache_options":{{"mode":"implicit"{options}}},"messages":[]'
+    raw = f'{{"model":"gpt-5.6-sol","stream":{str(stream).lower()},{members}}}'.encode()
+    asked = openai.request(seal(raw), TARGET, NOTHING)
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cache_write_tokens": 4}}
+    message = {"index": 0, "finish_reason": "stop", "delta" if stream else "message": {"content": "Hi"}}
+    body = msgspec.json.encode({"id": "x", "choices": [message], "usage": usage})
+    if stream:
+        stream_of = openai.stream(asked, STAMP)
+        stream_of.feed(b"data: " + body + b"\n\ndata: [DONE]\n\n")
+        counted = stream_of.usage
+    else:
+        counted = openai.response(body, asked, STAMP).usage
+    assert counted is not None
+    assert getattr(counted, bucket) == 4
 
 
 # --- streams

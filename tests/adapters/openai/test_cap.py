@@ -140,8 +140,8 @@ def test_all_else_keeps_its_bytes():
 def test_a_cap_said_twice_is_said_once(name):
     """Some read the first of two, some the last."""
     members = f'"{name}":99,"{name}":5'
-    for cap in (50, None):
-        call = ask(members, target(cap))
+    for held in (50, None):
+        call = ask(members, target(held))
         assert call.body.count(name.encode()) == 1
         assert caps(call) == f"{name}=5"
 
