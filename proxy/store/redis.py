@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -25,6 +26,7 @@ _STATES = f"{PREFIX}:states"
 _INDEX = f"{PREFIX}:index"
 _TIMEOUT_SECONDS = 0.1
 _CONNECTIONS = 16  # for all but the money; whoever finds none waits for one
+_KEEPS = "noeviction"
 _HOUR = 3_600_000
 _DAY = 24 * _HOUR
 _PRUNED = 50  # windows and hours at once
@@ -68,9 +70,13 @@ class RedisStore:
         self._money = Money(lane, replica, keep=days, quiet=quiet, patience=patience, longest=longest, pause=pause)
 
     async def open(self) -> None:
-        """See whether it is there."""
+        """See whether it is there, and whether it would throw money away when its memory is full."""
         with _foreign():
-            await self._redis.ping()
+            memory = await self._redis.info("memory")
+        policy = memory.get("maxmemory_policy", _KEEPS)
+        if policy != _KEEPS:
+            cure = "set maxmemory-policy noeviction: counters that are evicted are budgets that are forgotten"
+            structlog.get_logger().warning("Redis may evict", policy=policy, cure=cure)
 
     async def remember(self, states: Mapping[str, str], seconds: int) -> None:
         """Keep each state; what is over-long is not kept, what is over-many goes oldest first."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from proxy.budget import MOST, Ask, Granted, Limit
 from proxy.ledger import Counter, Entry, labels
@@ -242,3 +243,12 @@ async def test_a_share_of_what_is_left_is_cut_to_the_nano_dollar(store: RedisSto
             answer = await store.hold(asked)
             assert isinstance(answer, Granted)
             assert answer.amount == nano * share // 1_000_000
+
+
+@pytest.mark.parametrize(("policy", "said"), [("allkeys-lru", ["Redis may evict"]), ("noeviction", [])])
+async def test_a_redis_that_would_evict_counters_is_named(policy: str, said: list[str]) -> None:
+    with redis_server({"maxmemory-policy": policy}) as evicting, capture_logs() as logs:
+        store = RedisStore(evicting.url)
+        await store.open()
+        await store.close()
+    assert [line["event"] for line in logs] == said
