@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from proxy import __version__
+from proxy.auth import Keyring
 from proxy.cost import dollars
 from proxy.environment import reason
 from proxy.settings import Settings, SettingsError, load, shipped_prices
@@ -215,6 +216,7 @@ def state(settings: Settings) -> dict[str, str]:
     off = [name if f"{name.upper()}_API_KEY" == key else f"{name} ({key})" for name, key in settings.off.items()]
     models = [model for model in settings.catalog.models if model.provider in named]
     offered = {(model.provider, model.model) for model in models if model.kind == "chat"}
+    names = Keyring(settings.client_keys).names
     offered |= {(row.name, model.model) for row in settings.providers for model in row.models if model.kind == "chat"}
     return {
         "vendors": ", ".join(f"{p.name} ({p.base_url})" for p in settings.providers) or "none",
@@ -225,5 +227,5 @@ def state(settings: Settings) -> dict[str, str]:
         "fallback": "on" if settings.fallback else "off (ENABLE_LLM_FALLBACK=false)",
         "store": "Redis (REDIS_URL)" if settings.redis_url else f"a file in {settings.data_dir}",
         "budgets": ", ".join(f"{b.name} USD {dollars(b.limit)}" for b in settings.budgets) or "none",
-        "auth": f"{len(settings.client_keys)} client keys" if settings.client_keys else "open (no client keys)",
+        "auth": f"client keys {', '.join(names)}" if names else "open (no client keys)",
     }

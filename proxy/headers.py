@@ -21,7 +21,7 @@ def answer(record: Record, target: Target, call: Call, cap: int | None) -> Heade
         "x-request-id": record.request_id,
         "x-tollhouse-provider": target.provider,
         "x-tollhouse-model": target.model,
-        "x-tollhouse-attempts": str(len(record.attempts) + 1),
+        "x-tollhouse-attempts": str(record.asked + 1),
         "x-upstream-request-id": record.upstream_id or "",
     }
     if call.warnings:
@@ -34,7 +34,7 @@ def answer(record: Record, target: Target, call: Call, cap: int | None) -> Heade
 
 def refusal(failure: Failure, record: Record) -> Headers:
     """When to ask again, and whether at all."""
-    said = {"x-request-id": record.request_id, "x-tollhouse-attempts": str(len(record.attempts))}
+    said = {"x-request-id": record.request_id, "x-tollhouse-attempts": str(record.asked)}
     if record.upstream_id:
         said["x-upstream-request-id"] = record.upstream_id
     if failure.retry_after is not None and failure.status in (429, 503):

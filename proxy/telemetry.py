@@ -10,7 +10,10 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from adapters.base import Failure, Usage
+from adapters.base import Failure, Kind, Usage
+
+
+_OURS = frozenset({Kind.BUDGET.value, Kind.STORE.value})
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -44,6 +47,11 @@ class Record(msgspec.Struct):
     warnings: str = ""
     first_part: float | None = None
     total: float = 0.0
+
+    @property
+    def asked(self) -> int:
+        """How many providers were asked; who was passed over for want of money was not."""
+        return sum(attempt.outcome not in _OURS for attempt in self.attempts)
 
     def fail(self, failure: Failure) -> None:
         """The request, or its stream, came to this."""

@@ -88,6 +88,7 @@ def test_what_does_not_fit_is_refused_before_anybody_is_asked_and_the_sdk_does_n
     assert "The budget `daily` (all) does not allow this request: of USD 0.001, 0 are spent" in error.message
     assert 1 <= int(error.response.headers["retry-after"]) <= 86_400
     assert error.response.headers["x-should-retry"] == "false"
+    assert error.response.headers["x-tollhouse-attempts"] == "0"
     assert simulator.requests("openai") == []
 
 

@@ -1,5 +1,6 @@
 """The command line, as a person meets it: real processes, their output and their exit codes."""
 
+import hashlib
 import socket
 
 import pytest
@@ -114,7 +115,8 @@ def test_at_the_start_it_says_where_it_listens_and_what_is_on():
     with Tollhouse.start(environ, "--workers", "1") as house:
         (line,) = [line for line in house.logs if line["event"] == "listening"]
         assert line["url"] == f"http://127.0.0.1:{house.port}/v1"
-        assert line["auth"] == "2 client keys"
+        names = [f"key-{hashlib.sha256(f'{KEY}{end}'.encode()).hexdigest()[:8]}" for end in "ab"]
+        assert line["auth"] == f"client keys {', '.join(names)}"  # what a budget calls them; not what they are
         assert line["primary"] == "anthropic"
     assert house.stop() == 0
     assert house.stdout == ""
