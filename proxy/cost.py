@@ -4,8 +4,9 @@ Money is an integer of nano-dollars. Prices are micro-dollars per million tokens
 is still exact; the sum is divided once, rounded up, here and only here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import msgspec
 
@@ -111,8 +112,20 @@ def worst(prompt: int, price: Price, tier: str | None, *, hints: Hints) -> Rate:
     Whoever is asked for `tier` may serve it or the standard one. For each `usage` within `prompt` and `hints`:
     `cost(usage, price, served) <= ceil((prompt * input + completion * output) / 1000) + units`.
     """
+    variant = price.variants.get(tier) if tier else None
+    steps = (*price.tiers, *(variant.tiers if variant else ()))
+    lengths = (0, *sorted({step.above_prompt_tokens + 1 for step in steps if step.above_prompt_tokens < prompt}))
+    key = lengths, tier if variant else None, hints
+    known: dict[Any, Rate] = price.__dict__.setdefault("_worst", {})  # few: each request asks for one of them
+    if key not in known:
+        known[key] = _dearest(price, *key)
+    return known[key]
+
+
+def _dearest(price: Price, lengths: Sequence[int], tier: str | None, hints: Hints) -> Rate:
+    """The dearest of all lengths at which the rates change, standard and of `tier`."""
     kinds_in, kinds_out = _kinds(hints)
-    reachable = list(_reachable(prompt, price, tier))
+    reachable = [price.rates(length, served) for length in lengths for served in {None, tier}]
     return Rate(
         input=max(rate(rates, name) for rates, name in product(reachable, kinds_in)),
         output=max(rate(rates, name) for rates, name in product(reachable, kinds_out)),
@@ -135,16 +148,6 @@ def _kinds(hints: Hints) -> tuple[list[str], list[str]]:
     }
     outputs = {"output": True, "output_reasoning": True, "output_image": True, "output_audio": hints.audio_out}
     return [name for name, used in inputs.items() if used], [name for name, used in outputs.items() if used]
-
-
-def _reachable(prompt: int, price: Price, tier: str | None) -> Iterator[Rates]:
-    """The rates of every length up to `prompt`, standard and of `tier`: they change only where a tier begins."""
-    variant = price.variants.get(tier) if tier else None
-    starts = {step.above_prompt_tokens for step in (*price.tiers, *(variant.tiers if variant else ()))}
-    for length in (0, *(start + 1 for start in starts if start < prompt)):
-        yield price.rates(length)
-        if variant:
-            yield price.rates(length, tier)
 
 
 def _fees(unit: PerUnit, searches: int, maps: int) -> int:
