@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from proxy.budget import Alert, Ask, Granted, Refused
 from proxy.ledger import Counter, Entry
-from proxy.store import LARGEST_STATE, MOST_STATES, Hold, Settlement, StoreError, books
+from proxy.store import LARGEST_STATE, MOST_STATES, Hold, Settlement, StoreError, sqlite_money
 
 T = TypeVar("T")
 _BUSY_SECONDS = 0.25
@@ -82,19 +82,19 @@ class SqliteStore:
 
     async def hold(self, ask: Ask) -> Granted | Refused:
         """Take money from all budgets at once, or from none."""
-        return await self._act(lambda file: books.hold(file, ask, self._now()))
+        return await self._act(lambda file: sqlite_money.hold(file, ask, self._now()))
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Alert]:
         """Give each hold back, book its cost, write its row; all of them in one transaction, or none."""
-        return await self._act(lambda file: books.settle(file, settlements, self._now()))
+        return await self._act(lambda file: sqlite_money.settle(file, settlements, self._now()))
 
     async def expired(self) -> list[Hold]:
         """Holds past their time; they stand until somebody settles them."""
-        return await self._read(lambda file: books.expired(file, self._now()))
+        return await self._read(lambda file: sqlite_money.expired(file, self._now()))
 
     async def counters(self, label: str) -> dict[str, Counter]:
         """All counters of a window, by scope."""
-        return await self._read(lambda file: books.counters(file, label))
+        return await self._read(lambda file: sqlite_money.counters(file, label))
 
     async def now(self) -> int:
         """The clock of this machine; milliseconds since the epoch."""
@@ -111,13 +111,13 @@ class SqliteStore:
             last = page[-1]
 
     async def _page(self, start: int, end: int, last: Entry | None) -> list[Entry]:
-        return await self._read(lambda file: books.rows(file, start, end, last))
+        return await self._read(lambda file: sqlite_money.rows(file, start, end, last))
 
     async def prune(self, days: int) -> None:
         """Forget what is older, at most some thousands of rows a call; between its steps others have their turn."""
         before = max(0, self._now() - days * _DAY)
         for _ in range(_PRUNES):
-            if not await self._act(lambda file: books.prune(file, before, _PRUNED)):
+            if not await self._act(lambda file: sqlite_money.prune(file, before, _PRUNED)):
                 return
 
     async def beat(self) -> None:
@@ -131,7 +131,7 @@ class SqliteStore:
 
     def _restore(self, file: sqlite3.Connection, holds: Sequence[Hold]) -> None:
         for hold in holds:
-            books.keep(file, hold, self._now() + _RESTORED_SECONDS * _MILLI)
+            sqlite_money.keep(file, hold, self._now() + _RESTORED_SECONDS * _MILLI)
 
     async def close(self) -> None:
         """Close the file."""
