@@ -29,7 +29,7 @@ _BREAK_SECONDS = 1.0
 _BEAT_SECONDS = 1.0
 _SWEEP_EVERY = 10  # beats
 _PRUNE_EVERY = 60
-_AGAIN_SECONDS = 120  # of rows that are settled again at the start: a store that lost power may have lost them
+_AGAIN_SECONDS = 1_200  # of rows, by their holds, that are settled again at the start: a store may have lost them
 _MIRROR_DAYS = 40  # a month and more: what a store that forgot must be told again
 
 
@@ -86,7 +86,7 @@ class Books:
         since = int((self._wall() - _AGAIN_SECONDS) * 1000)
         async for page in self._pages(since):
             for settlement in page:
-                self._waiting[settlement.entry.id] = settlement
+                self._wait_for_store(settlement.entry, settlement.limits)
         for entry in found.undelivered:
             self._wait_for_store(entry)
         for entry in found.begun:
@@ -98,7 +98,7 @@ class Books:
         """Deliver what waits, as far as the store takes it now; the journal keeps the rest."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
-                while self._waiting and self._opened and not self._failures:
+                while self._waiting and self._opened and self._failures < _BREAK_AFTER:
                     self._idle.clear()
                     self._news.set()
                     await self._idle.wait()
@@ -116,6 +116,8 @@ class Books:
         """
         if not self._opened or self._clock() < self._closed_until:
             raise StoreError("the store is away")
+        if self._failures >= _BREAK_AFTER:
+            self._closed_until = self._clock() + _BREAK_SECONDS  # one asks for all
         try:
             async with Patience(_STORE_SECONDS):
                 answer = await self.store.hold(ask)
@@ -124,7 +126,7 @@ class Books:
         except Lost:
             self._lost.set()
             raise
-        except (StoreError, TimeoutError) as error:
+        except Exception as error:
             self._failed(error)
             self._give_up(ask.entry, 503, "budget_store_unavailable")
             raise StoreError(str(error) or "no answer in time") from error
@@ -135,6 +137,8 @@ class Books:
         if isinstance(answer, Granted):
             entry = msgspec.structs.replace(ask.entry, at=answer.at, held=answer.amount)
             self._holds[entry.id] = Hold(entry, answer.amount)
+            # What takes the store may take us, too: then nobody else would know of this hold.
+            self.begin(msgspec.structs.replace(entry, cost=answer.amount))
         elif answer.alert is not None:
             self.alerts.tell(answer.alert)
         return answer
@@ -144,23 +148,23 @@ class Books:
         self.book(msgspec.structs.replace(entry, at=now, status=status, code=code, cost=0, last=False))
 
     def begin(self, entry: Entry) -> None:
-        """No store holds money for this attempt: the journal alone knows that it is under way. `cost` is its bound."""
+        """An attempt is under way, whether a store holds money for it or not. `cost` is its bound."""
         self._write(lambda: self._journal.begin(entry))
 
     def book(self, entry: Entry, limits: tuple[Limit, ...] = ()) -> None:
         """Write a row. Never waits and never raises."""
         self._write(lambda: self._journal.append(entry))
-        self.metrics.observe(entry)
         self._wait_for_store(entry, limits)
+        self.metrics.observe(entry)
 
     async def returned(self, id: str) -> None:
         """Wait, a moment at most, until the hold of an attempt that failed is given back: the next one may need it."""
         if id in self._waiting:
             future = self._watched[id] = asyncio.get_running_loop().create_future()
+            future.add_done_callback(lambda _: self._watched.pop(id, None))  # whoever waits may leave
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_STORE_SECONDS):
                     await future
-            self._watched.pop(id, None)
 
     def _write(self, act: Callable[[], None]) -> None:
         if not self._written:
@@ -171,6 +175,8 @@ class Books:
             structlog.get_logger().error("journal not written", why=str(error), risk="spend is lost if we crash now")
 
     def _wait_for_store(self, entry: Entry, limits: tuple[Limit, ...] = ()) -> None:
+        if entry.orphan and entry.id in self._waiting:
+            return  # what waits is the true row, or as good
         self._waiting[entry.id] = Settlement(entry, limits or budget.limits(self._budgets, entry))
         self._news.set()
 
@@ -189,13 +195,13 @@ class Books:
             try:
                 for alert in await self.store.settle(batch):
                     self.alerts.tell(alert)
-            except StoreError as error:
+            except Exception as error:  # whatever it is, the other rows must go on
+                self._news.clear()  # the next beat rings again, or the next row
                 self._refused(error)
-                await asyncio.to_thread(self._sync)
+                await asyncio.to_thread(self._write, self._journal.sync)
                 most = max(1, most // 2)
                 for settlement in batch:  # behind the others, in case it is their fault
                     self._waiting[settlement.entry.id] = self._waiting.pop(settlement.entry.id, settlement)
-                self._news.clear()  # the next beat rings again
                 self._idle.set()
                 continue
             self._worked()
@@ -231,7 +237,7 @@ class Books:
                     await self.store.prune(self._rules.ledger_days)
             except Lost:
                 await self._recover()
-            except StoreError as error:
+            except Exception as error:  # whatever it is, the next beat must come
                 self._failed(error)
             if self._waiting:
                 self._news.set()
@@ -250,7 +256,7 @@ class Books:
     async def _sweep(self) -> None:
         """Holds that nobody settled in time are charged in full until their settlement turns up."""
         for hold in await self.store.expired():
-            if hold.entry.id not in self._holds:
+            if hold.entry.id not in self._holds and hold.entry.id not in self._waiting:
                 structlog.get_logger().warning("orphan", attempt=hold.entry.id, charged_usd=dollars(hold.amount))
                 self.book(orphan(hold.entry, hold.amount))
 
@@ -266,6 +272,7 @@ class Books:
             self._lost.set()
             await asyncio.sleep(_STORE_SECONDS)
         else:
+            self._lost.clear()  # by what was sent before we joined; what is lost since, the next beat hears of
             structlog.get_logger().info("the store is whole again")
 
     async def _pages(self, since: int) -> AsyncIterator[Sequence[Settlement]]:
@@ -277,15 +284,12 @@ class Books:
 
     def _keep(self, beats: int) -> None:
         """The journal's own housekeeping, on a thread."""
-        self._sync()
+        self._write(self._journal.sync)
         self._write(self._journal.checkpoint)
         if beats % _PRUNE_EVERY == 1:
             self._write(lambda: self._journal.prune(_MIRROR_DAYS))
 
-    def _sync(self) -> None:
-        self._write(self._journal.sync)
-
-    def _refused(self, error: StoreError) -> None:
+    def _refused(self, error: Exception) -> None:
         if isinstance(error, Lost):
             self._lost.set()
         elif not isinstance(error, Recovering):
@@ -295,7 +299,8 @@ class Books:
         self._failures += 1
         if self._failures == 1:
             outage = self._rules.on_store_outage if self._budgets else "no budgets: traffic flows on"
-            structlog.get_logger().error("store away", why=str(error) or "no answer in time", outage=outage)
+            why, bug = str(error) or "no answer in time", not isinstance(error, StoreError | TimeoutError)
+            structlog.get_logger().error("store away", why=why, outage=outage, exc_info=bug)
         if self._failures >= _BREAK_AFTER:
             self._closed_until = self._clock() + _BREAK_SECONDS
 

@@ -4,12 +4,13 @@ A hold is a true upper bound because the request that leaves carries an output c
 by its bytes, the answer by the cap, and both are priced at the dearest rate that may apply.
 """
 
+import math
 from typing import Literal
 
 import msgspec
 
 from adapters.base import Target, Usage
-from proxy.budget import PART
+from proxy.budget import MOST, PART
 from proxy.cost import Hints, Rate, cost, worst
 from proxy.ledger import Entry
 from proxy.prices import Price
@@ -65,9 +66,9 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     capped: bool  # the client named a cap
 
     def amount(self, cap: int) -> int:
-        """Nano-dollars, at most, with this output cap."""
+        """Nano-dollars, at most, with this output cap; never more than any budget has, however many choices."""
         micro = self.prompt * self.rate.input + cap * self.choices * self.rate.output
-        return -(-micro // _PER_NANO) + self.rate.units
+        return min(MOST, -(-micro // _PER_NANO) + self.rate.units)
 
     def cap(self, amount: int) -> int:
         """The largest output cap that `amount` pays for, at most `most`; below 1 if it does not pay for the prompt."""
@@ -79,14 +80,27 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def quoted(
-    prompt: int, price: Price, using: Hints, target: Target, *, tier: str | None, cap: int | None, choices: int
+    prompt: int,
+    price: Price,
+    using: Hints,
+    target: Target,
+    *,
+    tier: str | None,
+    cap: int | None,
+    choices: int,
+    predicted: int = 0,
 ) -> Quote:
-    """The worst case of a request of at most `prompt` tokens; `cap` is the client's own."""
+    """The worst case of a request of at most `prompt` tokens; `cap` is the client's own.
+
+    Tokens that the client has `predicted` are billed as output when they are rejected, and no cap bounds them.
+    """
     if using.searches:
         prompt = target.context  # what was found is read as well
+    rate = worst(prompt, price, tier, hints=using)
+    rejected = -(-predicted * rate.output // _PER_NANO)
     return Quote(
         prompt=prompt,
-        rate=worst(prompt, price, tier, hints=using),
+        rate=msgspec.structs.replace(rate, units=rate.units + rejected),
         choices=choices,
         most=min(cap or target.max_output, target.max_output),
         capped=cap is not None,
@@ -111,13 +125,14 @@ class End(msgspec.Struct, kw_only=True):
 
     sent: bool = False  # the request may have reached the vendor
     refused: bool = False  # the vendor turned it down with an error status: errors are not billed
-    whole: bool = False  # the answer came to its proper end
+    whole: bool = False  # the answer came to its proper end, and what the vendor told can be all of it
     beyond: bool = False  # the vendor did not keep to the cap that it was sent
     usage: Usage | None = None  # what the vendor said, so far
     tier: str | None = None
     text: int = 0
     reasoning: int = 0
     prompt: int = 0
+    silent: float = 0.0  # seconds from the sending to the first part, or to the end: what was thought in that time?
 
     @property
     def free(self) -> bool:
@@ -139,7 +154,7 @@ def bill(entry: Entry, price: Price | None, held: int, rate: Rate | None, end: E
     if end.free:
         return msgspec.structs.replace(entry, held=held, cost=0)
     usage = end.usage if end.told and end.usage is not None else _estimate(end)
-    spent = cost(usage, price, end.tier) if price is not None else None
+    spent = min(MOST, cost(usage, price, end.tier)) if price is not None else None  # the stores can add that up
     said = msgspec.structs.replace(entry, held=held, usage=usage, tier=end.tier, cost=spent, estimated=not end.told)
     if end.told or spent is None:
         return said
@@ -160,14 +175,18 @@ def _estimate(end: End) -> Usage:
 
 
 _NOT_OURS = 64  # tokens of a prompt that was counted with our tokenizer, not with theirs; and an eighth of it
+# What a vendor may have written while nothing was heard of it, thoughts above all. The fastest large models write some
+# 250 tokens a second; the first thousand are for those who write in bursts.
+_A_SECOND = 250
+_AT_ONCE = 1_024
 
 
 def _unheard(end: End, rate: Rate | None, held: int) -> int:
-    """Nano-dollars that may have been billed beyond the estimate; all of the hold if nothing at all was heard."""
-    heard = end.text + end.reasoning
-    if rate is None or not (heard or end.usage):
+    """Nano-dollars that may have been billed beyond the estimate."""
+    if rate is None:
         return held
-    more = allowance(heard) * rate.output
+    heard = end.text + end.reasoning
+    more = (allowance(heard) + math.ceil(_A_SECOND * end.silent) + (0 if heard else _AT_ONCE)) * rate.output
     if end.usage is None:
         more += (_NOT_OURS + end.prompt // 8) * rate.input
     return -(-more // _PER_NANO)

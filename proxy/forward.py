@@ -9,10 +9,11 @@ from collections.abc import Callable
 import msgspec
 
 from adapters import ADAPTERS, Adapter
-from adapters.base import Answer, Call, Failure, Fetched, Kind, Stamp, Stream, Supplies, Target
+from adapters.base import Answer, Call, Failure, Fetched, Kind, Stamp, Stream, Supplies, Target, Usage
 from adapters.envelope import Envelope
 from adapters.heard import Heard
-from proxy import headers, tokens
+from adapters.sse import encode as event
+from proxy import headers, ledger, tokens
 from proxy.bound import End, Quote, hints, quoted
 from proxy.cost import cost, dollars
 from proxy.downstream import Downstream, Headers
@@ -39,6 +40,8 @@ class Toll(msgspec.Struct):
     heard: Heard
     end: End
     body: bytes = b""  # an answer that came whole and told no usage
+    sent: float = 0.0  # when, by the clock
+    spoke: bool = False  # its first part has come
 
 
 class Exchange(msgspec.Struct):
@@ -79,7 +82,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         if held.quote is not None and held.cap is not None and held.cap < held.quote.most:
             cap = held.cap
             call = adapter.request(exchange.envelope, msgspec.structs.replace(target, cap=cap), supplies)
-        toll.end.sent = True
+        toll.end.sent, toll.sent = True, self.clock()
         try:
             async with self.upstream.send(target.provider, call) as reply:
                 await self._hear(adapter, reply, call, cap, exchange, toll)
@@ -93,7 +96,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         record, target = exchange.record, toll.target
         record.upstream_id = next((id for name in _UPSTREAM_IDS if (id := reply.headers.get(name))), None)
         if reply.status != 200:
-            toll.end.refused = True
+            toll.end.refused = reply.status >= 300  # 201 and the like are no refusals, though no answers either
             raise adapter.error(reply.status, reply.headers, await reply.body())
         head = headers.answer(record, target, call, cap)
         record.provider, record.served, record.warnings = target.provider, target.model, str(call.warnings)
@@ -112,8 +115,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             exchange.entry,
             id=f"{exchange.entry.request}/{len(exchange.record.attempts) + 1}",
             provider=target.provider,
-            model=model,
-            served=target.model,
+            model=ledger.name(model),
+            served=ledger.name(target.model),
         )
         quote = self._quote(call, target, price, exchange) if price is not None else None
 
@@ -128,11 +131,21 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         envelope = exchange.envelope
         media = tokens.media(envelope)
         prompt = tokens.prompt_bound(call.body, media, target, fetched=fetched)
-        using = hints(call.body, media, target.model)
-        return quoted(prompt, price, using, target, tier=envelope.tier, cap=envelope.cap, choices=envelope.choices)
+        return quoted(
+            prompt,
+            price,
+            hints(call.body, media, target.model),
+            target,
+            tier=envelope.tier,
+            cap=envelope.cap,
+            choices=envelope.choices,
+            predicted=len(envelope.fields.get("prediction", b"")) if b'"prediction"' in call.body else 0,
+        )
 
     async def _count(self, adapter: Adapter, call: Call, target: Target, exchange: Exchange) -> int | None:
         """A bound of the prompt's tokens that is nearer than its bytes: the vendor's own count, or its tokenizer's."""
+        if hints(call.body, tokens.TEXT, target.model).searches:
+            return None  # nobody can count what will be found
         counting = adapter.counting(call, target)
         try:
             async with asyncio.timeout(_COUNT_SECONDS):
@@ -141,8 +154,9 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                         counted = adapter.counted(await reply.body()) if reply.status == 200 else None
                         return counted and tokens.margin(counted)
                 if target.provider == "openai" and not tokens.media(exchange.envelope).payload:
-                    text = call.body.decode("utf-8", "replace")
-                    counted = await self.tokenizer.count(text, target.model)
+                    counted = 0
+                    for text in (call.body.decode("utf-8", "replace"), tokens.texts(call.body)):
+                        counted = max(counted, await self.tokenizer.count(text, target.model))
                     return tokens.prompt_bound(call.body, tokens.media(exchange.envelope), target, text=counted)
         except (Failure, TimeoutError):
             pass
@@ -170,6 +184,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                 msgspec.structs.replace(
                     exchange.forwarded,
                     id=f"{exchange.entry.request}/end",
+                    last=True,
                     status=status,
                     code=code,
                     cost=0,
@@ -195,6 +210,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             if not toll.end.free:
                 record.usage, record.cost_nano = entry.usage, entry.cost
         else:
+            if not toll.spoke:
+                toll.end.silent = self.clock() - toll.sent
             record.usage, record.estimated = toll.end.usage, True
             self.till.settle_later(held, self._estimated(toll, exchange.envelope))
 
@@ -202,7 +219,9 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         """The end of an answer whose usage the vendor did not tell, with what was heard counted."""
         end, model = toll.end, toll.target.model
         text, reasoning = toll.heard.text()
-        end.text = await self.tokenizer.count(text + toll.body.decode("utf-8", "replace"), model)
+        if not text and not reasoning:
+            text = toll.body.decode("utf-8", "replace")
+        end.text = await self.tokenizer.count(text, model)
         end.reasoning = await self.tokenizer.count(reasoning, model)
         if end.usage is None or not end.usage.prompt:
             end.prompt = await self.tokenizer.messages(envelope, model)
@@ -222,13 +241,15 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         record, end = exchange.record, toll.end
         record.first_part = round((self.clock() - record.started) * 1000, 3)
         record.status, record.finish = 200, answer.finish
-        end.whole, end.usage, end.tier = True, answer.usage, answer.service_tier
-        if answer.usage is None:
+        end.usage, end.tier = answer.usage, answer.service_tier
+        if answer.usage is None or not answer.usage.completion:
             toll.body = answer.body
+            toll.heard.add(_as_said(answer.body))
+        end.whole = _told(end.usage, toll.heard)
         if answer.states:
             await self.memory.remember(toll.target.vendor, answer.states)
         spent = []
-        if answer.usage is not None and toll.held.price is not None:
+        if end.told and answer.usage is not None and toll.held.price is not None:
             nano = cost(answer.usage, toll.held.price, answer.service_tier)
             spent = [(b"x-tollhouse-cost-usd", dollars(nano).encode())]
         await exchange.down.answer(200, [*headers.JSON, *head, *spent], answer.body)
@@ -239,6 +260,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         meter = Meter(toll.held, heard, self.tokenizer, toll.target.model)
         try:
             part = await _next(reply, stream)
+            toll.spoke, toll.end.silent = True, self.clock() - toll.sent
             record.first_part = round((self.clock() - record.started) * 1000, 3)
             record.status = 200
             await down.start(200, [*headers.STREAM, *head])
@@ -257,8 +279,20 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             if not stream.done and (unread := reply.buffered()):
                 heard.add(stream.feed(unread))  # the client has not heard it, but the vendor said it
             record.finish = stream.finish
-            toll.end.whole, toll.end.beyond = stream.done, meter.beyond
-            toll.end.usage, toll.end.tier = stream.usage, stream.service_tier
+            toll.end.beyond, toll.end.tier = meter.beyond, stream.service_tier
+            toll.end.usage, toll.end.whole = stream.usage, stream.done and _told(stream.usage, heard)
+
+
+def _told(usage: Usage | None, heard: Heard) -> bool:
+    """Whether this can be all that was used: no prompt is empty, and nobody has spoken in no tokens."""
+    return bool(usage and usage.prompt and (usage.completion or not any(heard.text())))
+
+
+def _as_said(body: bytes) -> bytes:
+    """A whole answer as a stream would have said it: its words are to be counted, not what they are wrapped in."""
+    choices = msgspec.json.decode(body)["choices"]
+    said = [{"index": at, "delta": choice.get("message")} for at, choice in enumerate(choices)]
+    return event(msgspec.json.encode({"choices": said}))
 
 
 async def _next(reply: Reply, stream: Stream) -> bytes:

@@ -102,14 +102,15 @@ def _entry(down: Downstream, envelope: Envelope, key: str, request: str) -> Entr
     """Who spends: by header, else by the body, else by its metadata."""
 
     def said(name: str, body: Any = None) -> str:
-        return ledger.name(down.header(f"x-tollhouse-{name}".encode()) or body or envelope.metadata.get(name))
+        header = headers.spelled(down.header(f"x-tollhouse-{name}".encode()) or "")
+        return ledger.name(header or body or envelope.metadata.get(name))
 
     return Entry(
         id="",
         request=request,
         provider="",
         model="",
-        asked=envelope.model[:200],
+        asked=ledger.name(envelope.model),
         key=key,
         user=said("user", envelope.user),
         agent=said("agent"),

@@ -47,6 +47,14 @@ def refusal(failure: Failure, record: Record) -> Headers:
     return [(name.encode(), _plain(value)) for name, value in said.items()]
 
 
+def spelled(value: str) -> str:
+    """What a client's header says, read as Latin-1: most write UTF-8, and a name is one name however it came."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
+
+
 def _plain(value: str) -> bytes:
     """A header's value: names of models and paths of parameters come from outside, and may hold anything."""
     return "".join(c if " " <= c <= "~" else "?" for c in value[:1000]).encode()

@@ -5,7 +5,7 @@ from adapters.heard import Heard
 from proxy.till import Held
 from proxy.tokenizer import Tokenizer
 
-_STEP = 1024  # bytes of text between two counts, at least
+_STEP = 1024  # bytes between two looks, and of text between two counts, at least
 
 
 class Meter:
@@ -17,19 +17,19 @@ class Meter:
         if held.cap is not None and held.quote is not None:
             paid = held.cap * held.quote.choices
             self._most = paid + paid // 4 + 64  # another tokenizer than the vendor's may count that much more
-        self.enough = self._most  # so many bytes cannot be more tokens
+        self.enough = self._next = self._most  # so many bytes cannot be more tokens
         self.beyond = False
 
     async def check(self) -> None:
         """Look, for it may be too much. Raises `Failure` if it is."""
         text, reasoning = self._heard.text()
-        if self._heard.size <= self._most:  # opened, it is text without its wrapping
-            return
-        counted = await self._tokenizer.count(text + reasoning, self._model)
-        self.beyond = counted > self._most
-        if self.beyond:
-            raise _cut()
-        self.enough = self._heard.size + max(_STEP, self._most - counted)
+        if self._heard.size > self._next:  # opened, it is text without its wrapping
+            counted = await self._tokenizer.count(text + reasoning, self._model)
+            self.beyond = counted > self._most
+            if self.beyond:
+                raise _cut()
+            self._next = self._heard.size + max(_STEP, self._most - counted)
+        self.enough = max(self._next, self._heard.size + _STEP)
 
 
 def _cut() -> Failure:

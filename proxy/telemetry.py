@@ -12,7 +12,6 @@ import structlog
 
 from adapters.base import Failure, Kind, Usage
 
-
 _OURS = frozenset({Kind.BUDGET.value, Kind.STORE.value})
 
 

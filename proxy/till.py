@@ -133,7 +133,12 @@ class Till:
         task.add_done_callback(self._late.discard)
 
     async def _settle_later(self, held: Held, end: Awaitable[End]) -> None:
-        self.settle(held, await end)
+        try:
+            heard = await end
+        except Exception:
+            structlog.get_logger().exception("not counted", attempt=held.entry.id)
+            heard = End(sent=True)  # nobody knows what it came to: what is held for it is not given out again
+        self.settle(held, heard)
 
 
 def _not_priced(entry: Entry) -> Failure:

@@ -7,10 +7,12 @@ up in base64 comes off.
 
 import base64
 import binascii
+import json
 import re
 import struct
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from typing import Any
 
 import msgspec
 
@@ -56,7 +58,7 @@ def media(envelope: Envelope) -> Media:
         chat = envelope.chat
     except Failure:
         return UNKNOWN
-    if chat.web_search_options is not None:
+    if chat.web_search_options is not None or _said_twice(raw):
         return UNKNOWN
     found = [_of(part) for part in _parts(chat)]
     return Media(
@@ -65,6 +67,20 @@ def media(envelope: Envelope) -> Media:
         audio=sum(one.audio for one in found),
         unknown=any(one.unknown for one in found),
     )
+
+
+def _said_twice(raw: bytes) -> bool:
+    """True if a member is there twice, somewhere: then a vendor may read what we have not."""
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        if len(dict(pairs)) < len(pairs):
+            raise KeyError
+
+    try:
+        json.loads(raw, object_pairs_hook=once)
+    except (KeyError, ValueError, RecursionError):
+        return True
+    return False
 
 
 def _parts(chat: wire.Chat) -> Iterator[wire.Part | wire.AudioRef]:
@@ -204,6 +220,25 @@ def prompt_bound(body: bytes, media: Media, target: Target, fetched: int = 0, te
     images = media.images * (_image_bound(target) + _IMAGE_FRAME)
     audio = -(-media.audio * _AUDIO // _SLOWEST) + _AUDIO_FRAME if media.audio else 0
     return min(target.context, size + frames + images + audio)
+
+
+def texts(body: bytes) -> str:
+    """All texts of a body in JSON, as they are said, with a character between that joins with none.
+
+    JSON mostly lengthens what it wraps, in tokens too; but an escape may join with a letter behind it to one token
+    where the vendor sees two (a line end before a word), and an attacker writes nothing else.
+    """
+    found: list[str] = []
+    open_ones: list[Any] = [msgspec.json.decode(body)]
+    while open_ones:
+        one = open_ones.pop()
+        if isinstance(one, str):
+            found.append(one)
+        elif isinstance(one, dict):
+            open_ones += [*one, *one.values()]
+        elif isinstance(one, list):
+            open_ones += one
+    return "\0".join(found)
 
 
 def _image_bound(target: Target) -> int:

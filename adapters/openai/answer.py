@@ -5,52 +5,27 @@ because clients break on it; a chunk that does not deviate leaves to the byte as
 speak OpenAI's format (`Reading.exact` is false) pass through `adapters.openai.mend` as well.
 """
 
+from typing import Any
+
 import msgspec
 
 from adapters import errors, sse
 from adapters.base import Answer, Call, Failure, Stamp, Usage
 from adapters.openai.chunk import (
     Chunk,
-    CompletionDetails,
-    Counted,
-    PromptDetails,
     Tidier,
     all_plain,
     decoder,
     says_something,
+    speaks,
     with_members,
     without_usage,
 )
 from adapters.openai.errors import in_stream, told_in
 from adapters.openai.mend import Mender, complete
+from adapters.openai.usage import believed
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-def usage_of(said: Counted, *, long: bool = False) -> Usage:
-    """OpenAI's counts in disjoint buckets: its prompt includes what was cached, its completion the reasoning.
-
-    It does not say for how long it has cached something: `long` if 12 hours were asked for, which is dearer.
-    """
-    written = _count((said.prompt_tokens_details or PromptDetails()).cache_write_tokens)
-    prompt = said.prompt_tokens_details or PromptDetails()
-    completion = said.completion_tokens_details or CompletionDetails()
-    usage = Usage(
-        in_audio=_count(prompt.audio_tokens),
-        in_image=_count(prompt.image_tokens),
-        cache_read=_count(prompt.cached_tokens),
-        cache_write_30m=0 if long else written,
-        cache_write_12h=written if long else 0,
-        out_audio=_count(completion.audio_tokens),
-        out_reasoning=_count(completion.reasoning_tokens),
-    )
-    usage.in_text = max(0, _count(said.prompt_tokens) - usage.prompt)
-    usage.out_text = max(0, _count(said.completion_tokens) - usage.completion)
-    return usage
-
-
-def _count(said: int | float | None) -> int:
-    return max(0, int(said or 0))
 
 
 def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
@@ -69,7 +44,7 @@ def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
     assert said.choices
     return Answer(
         body=body,
-        usage=usage_of(said.usage, long=call.reading.caches_long) if said.usage else None,
+        usage=believed(said.usage, spoken=speaks(said), long=call.reading.caches_long),
         finish=said.choices[0].finish_reason,
         service_tier=said.service_tier,
     )
@@ -112,6 +87,8 @@ class Relay:
         self._begun = False
         self._held = b""
         self._counted = b""  # the usage chunk
+        self._spoken = False  # anything at all
+        self._uncounted = False  # something after the last usage
 
     def feed(self, data: bytes) -> bytes:
         """Return the events that are complete now."""
@@ -122,7 +99,9 @@ class Relay:
         except sse.TooLarge as error:
             self.failure = errors.unreadable(str(error))
             return b""
-        if self._begun and all_plain(whole) and (self._mender is None or complete(whole)):
+        plain = self._begun and self.usage is None and all_plain(whole)
+        if plain and (self._mender is None or complete(whole)):
+            self._spoken = self._spoken or bool(whole)
             return whole if self._include_usage else whole.replace(_NULL_USAGE, b"")
         return self._events(self._decoder.take(whole))
 
@@ -181,12 +160,20 @@ class Relay:
             if choice.finish_reason:
                 self._finished.add(choice.index or 0)
                 self.finish = choice.finish_reason
-        if chunk.usage is not None:
-            self.usage = usage_of(chunk.usage, long=self._long)
+        self._spoken = self._spoken or speaks(chunk)
+        if chunk.usage is None:
+            self._uncounted = self._uncounted or speaks(chunk)
+        else:
+            self._count(chunk.usage)
             self._counted = data if chunk.choices == [] else with_members(data, choices=[])
         if chunk.choices is None or (not chunk.choices and chunk.usage is not None):
             return b""  # the usage, or something that is no chunk
         return self._relay(chunk, self._tidier.tidy(chunk, self._without_usage(chunk, data)))
+
+    def _count(self, said: Any) -> None:
+        """Each count is of all so far: the last one that can be true is the one."""
+        if (usage := believed(said, spoken=self._spoken, long=self._long)) is not None:
+            self.usage, self._uncounted = usage, False
 
     def _without_usage(self, chunk: Chunk, data: bytes) -> bytes:
         """The usage comes last; before it there is a null for those who have asked for it, else nothing."""
@@ -208,6 +195,8 @@ class Relay:
         if not self._begun:
             self.failure = errors.empty()
             return b""
+        if self._uncounted:
+            self.usage = None  # told too early: most of the answer came after it
         self.done = True
         counted = sse.encode(self._counted) if self._include_usage and self._counted else b""
         return self._ended() + counted + sse.DONE

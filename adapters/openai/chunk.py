@@ -7,40 +7,18 @@ import msgspec
 from adapters.base import Stamp
 from adapters.openai.mend import Members, arguments, call_id
 
-_Count = int | float | None  # some write 12.0
-
-
-class PromptDetails(msgspec.Struct):
-    cached_tokens: _Count = None
-    cache_write_tokens: _Count = None
-    audio_tokens: _Count = None
-    image_tokens: _Count = None
-
-
-class CompletionDetails(msgspec.Struct):
-    reasoning_tokens: _Count = None
-    audio_tokens: _Count = None
-
-
-class Counted(msgspec.Struct):
-    """OpenAI's `usage`."""
-
-    prompt_tokens: _Count = None
-    completion_tokens: _Count = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
-
 
 class Choice(msgspec.Struct):
     index: int | None = None
     delta: dict[str, msgspec.Raw] | None = None
+    message: dict[str, msgspec.Raw] | None = None  # of a whole answer
     finish_reason: str | None = None
     error: Any = None  # OpenRouter's, of one choice
 
 
 class Chunk(msgspec.Struct):
     choices: list[Choice] | None = None
-    usage: Counted | None = None
+    usage: Any = None  # `adapters.openai.usage` reads it
     error: Any = None
     object: Any = None  # "error" where the error has no object of its own; its members are these
     message: Any = None
@@ -53,6 +31,10 @@ class Chunk(msgspec.Struct):
 decoder = msgspec.json.Decoder(Chunk)
 
 _EMPTY = (b"null", b'""', b"[]", b"{}")
+# The members of a message that are made of tokens.
+_WORDS = frozenset(
+    {"content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning", "audio", "images"}
+)
 
 
 def says_something(chunk: Chunk) -> bool:
@@ -61,6 +43,12 @@ def says_something(chunk: Chunk) -> bool:
         choice.finish_reason or any(bytes(v) not in _EMPTY for k, v in (choice.delta or {}).items() if k != "role")
         for choice in chunk.choices or ()
     )
+
+
+def speaks(chunk: Chunk) -> bool:
+    """True if somebody says something in it, be it in thoughts: that cost tokens."""
+    messages = [choice.delta or choice.message or {} for choice in chunk.choices or ()]
+    return any(bytes(v) not in _EMPTY for message in messages for k, v in message.items() if k in _WORDS)
 
 
 def all_plain(whole: bytes) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 
 from adapters import errors
 from adapters.base import Stamp
+from adapters.openai.usage import number
 
 Members = dict[str, Any]  # a member is still sealed (`msgspec.Raw`) unless it was put right
 
@@ -138,7 +139,7 @@ class Mender:
                 self._told.setdefault(name, answer[name])
         if bytes(answer.get("object", b"")) != _encode(kind):
             changes["object"] = kind
-        if not blank(answer, "usage"):
+        if bytes(answer.get("usage", b""))[:1] == b"{" and not blank(answer, "usage"):
             usage = members_of(answer["usage"])
             if lacking := _uncounted(usage):
                 changes["usage"] = {**usage, **lacking}
@@ -221,11 +222,11 @@ def _whole_call(stamp: Stamp, choice: int, position: int, call: Members) -> Memb
 
 
 def _uncounted(usage: Members) -> Members:
-    """The three counts that clients require, where they are not there."""
+    """The three counts that clients require, where they are not there or no numbers."""
     names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    null = [name for name in names if _null(usage, name)]
-    counted = {name: msgspec.json.decode(usage[name]) for name in names if name not in null}
-    changes: Members = dict.fromkeys(null, 0)
-    if "total_tokens" in null:
-        changes["total_tokens"] = counted.get("prompt_tokens", 0) + counted.get("completion_tokens", 0)
+    said = {name: msgspec.json.decode(usage[name]) if name in usage else None for name in names}
+    odd = [name for name, value in said.items() if type(value) not in (int, float)]
+    changes: Members = {name: number(said[name]) or 0 for name in odd}
+    if "total_tokens" in odd and not changes["total_tokens"]:
+        changes["total_tokens"] = sum(changes.get(name, said[name]) for name in names[:2])
     return changes

@@ -39,7 +39,8 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     if envelope.model != target.model:
         changed["model"] = target.model
     able = target.capabilities
-    if envelope.stream and not envelope.include_usage and able.stream_options:
+    counts = envelope.include_usage and envelope.raw.count(b'"include_usage"') == 1
+    if envelope.stream and not counts and able.stream_options:
         changed["stream_options"] = _with_usage(envelope.fields.get("stream_options"))
     capped, replaced = cap.changes(envelope, target, warnings)
     # A cap goes out even to a vendor that is said to refuse it: its 400 costs nothing, an answer without an end does.
@@ -51,7 +52,7 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         changed["messages"] = messages
     body = envelope.raw
     if changed or gone or _ambiguous(envelope.raw):
-        body = msgspec.json.encode({k: v for k, v in {**envelope.fields, **changed}.items() if k not in gone})
+        body = _plainly(msgspec.json.encode({k: v for k, v in {**envelope.fields, **changed}.items() if k not in gone}))
     reading = Reading(
         stream=envelope.stream,
         choices=envelope.choices,
@@ -65,12 +66,23 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
 
 # What decides the price. Said twice, or in escaped letters, it may be read as the first by one and as the last by
 # another: then each member is sent once, as we have read it.
-_ESCAPED = re.compile(rb"\\u00[4-7]")  # a letter that could have been written plainly
-_PRICED = (b'"model"', b'"max_tokens"', b'"max_completion_tokens"', b'"n"', b'"service_tier"')
+_ESCAPED = re.compile(rb"\\u00(?:3[0-9]|[4-7])")  # a letter or a digit that could have been written plainly
+_PRICED = (
+    *(b'"model"', b'"max_tokens"', b'"max_completion_tokens"', b'"n"', b'"service_tier"', b'"messages"', b'"stream"'),
+    *(b'"stream_options"', b'"prediction"'),
+)
 
 
 def _ambiguous(raw: bytes) -> bool:
     return any(raw.count(name) > 1 for name in _PRICED) or _ESCAPED.search(raw) is not None
+
+
+def _plainly(body: bytes) -> bytes:
+    """The body in plain letters, to its depth: what may be billed is read off its bytes."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body)) if _ESCAPED.search(body) else body
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body  # the vendor will say so
 
 
 def _with_usage(options: msgspec.Raw | None) -> dict[str, Any]:
@@ -109,6 +121,9 @@ def _refused(envelope: Envelope, able: Capabilities, warnings: Warnings) -> set[
     """
     names = able.refused if able.stream_options else ("stream_options", *able.refused)
     gone = {name for name in names if name.encode() in envelope.raw and name in envelope.fields}
+    caps = {name for name in cap.NAMES if _given(envelope, name)} if gone.intersection(cap.NAMES) else set()
+    if caps <= gone:
+        gone -= caps  # the client's only cap: the money was held for no more than that
     for name in sorted(gone - _SILENT):
         value = msgspec.json.decode(envelope.fields[name])
         if value is None or (name in _NEUTRAL and value == _NEUTRAL[name]):

@@ -21,6 +21,19 @@ def vendors(_vendors: Simulator) -> Simulator:
     return _vendors
 
 
+@pytest.fixture(scope="session")
+def _talkers() -> Iterator[Simulator]:
+    with Simulator.start(tokens="o200k", pace=2) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def talkers(_talkers: Simulator) -> Simulator:
+    """Vendors that speak at their ease, a word in two milliseconds, so that they can be interrupted."""
+    _talkers.reset()
+    return _talkers
+
+
 @pytest.fixture
 def redis() -> Iterator[str]:
     """The address of a Redis of one's own: counters of another test would be counted here."""

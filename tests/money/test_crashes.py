@@ -2,6 +2,7 @@
 at that moment is counted twice or for nothing."""
 
 import asyncio
+import http.client
 import itertools
 import random
 import signal
@@ -9,10 +10,12 @@ import signal
 import msgspec
 import pytest
 
+from proxy.cost import dollars
 from proxy.ledger import Counter
 from tests.crashing import POINTS
 from tests.money.fleet import Fleet, counted, rows
-from tests.money.load import Heard, mix, run
+from tests.money.load import Heard, foreseen, mix, run
+from tests.money.test_agreement import named
 from tests.money.truth import truth
 
 BUDGET = {"LLM_DAILY_BUDGET": "1000"}  # so much that nothing is refused: what is asked here is what is counted
@@ -21,11 +24,12 @@ WRITTEN = ("after-journal", "before-settle", "after-settle")  # from here on not
 # The small table: what is lost first if something is wrong; the full one has each point, in both stores.
 SMALL = [
     ("file", "after-hold:2", False), ("file", "after-send:2", True), ("file", "after-first-part:2", True),
-    ("file", "before-journal:2", False), ("file", "after-journal:2", True), ("file", "before-settle:2", False),
+    ("file", "before-journal:4", False), ("file", "after-journal:4", True), ("file", "before-settle:2", False),
     ("redis", "after-send:2", False), ("redis", "before-settle:2", True),
 ]  # fmt: skip
+# The journal is told twice of a request: that it begins, and what it cost.
 FULL = [
-    (store, f"{point}:{number}", stream)
+    (store, f"{point}:{2 * number if 'journal' in point else number}", stream)
     for store, point, (number, stream) in itertools.product(("file", "redis"), POINTS, ((1, False), (2, True)))
 ]
 CASES = [pytest.param(*case, id="-".join(map(str, case))) for case in SMALL]
@@ -61,7 +65,7 @@ async def test_a_death_loses_nothing_and_overcounts_no_more_than_was_held(reques
     "point",
     [
         "after-send:2", pytest.param("before-first-part:2", marks=pytest.mark.long),
-        pytest.param("before-journal:2", marks=pytest.mark.long), "after-journal:2",
+        pytest.param("before-journal:4", marks=pytest.mark.long), "after-journal:4",
     ],
 )  # fmt: skip
 async def test_without_a_budget_the_journal_alone_knows_and_loses_nothing_either(vendors, point):
@@ -79,6 +83,46 @@ async def test_without_a_budget_the_journal_alone_knows_and_loses_nothing_either
     assert sum(row.orphan for row in ledger) <= 1
 
 
+@pytest.mark.parametrize(
+    ("clients", "requests"),
+    [pytest.param(15, 300, id="small"), pytest.param(60, 1_500, id="full", marks=pytest.mark.long)],
+)
+async def test_all_who_share_a_file_die_at_once_under_load_and_the_file_knows_it_all(vendors, clients, requests):
+    wishes = [named(wish) for wish in mix(random.Random(requests), requests, leaving=0.1)]
+    budget = foreseen(wishes) * 2 // 3
+    config = "spending: {unbounded_share: 0.01}\n"  # or all that is left would be held by those who die
+    with Fleet(vendors, 4, environ={"LLM_DAILY_BUDGET": dollars(budget)}, config=config) as fleet:
+
+        async def kill() -> None:
+            for house in fleet.houses:
+                house.signal(signal.SIGKILL)
+
+        first = await run(wishes, fleet.urls, clients=clients, moments={requests // 9: kill})
+        assert vendors.wait(in_progress=0, timeout=30)
+        at_death, before = await counted(fleet.store()), truth(vendors.ledger()).total
+        assert before <= at_death.used + at_death.held
+        await asyncio.gather(*(asyncio.to_thread(fleet.revive, number) for number in range(4)))
+        others = [named(wish) for wish in mix(random.Random(0), requests, prefix="again")]
+        answers = await run(others, fleet.urls, clients=clients)
+        assert vendors.wait(in_progress=0, timeout=30)
+        counter = await asyncio.to_thread(fleet.settled, 1, patience=3)
+        assert [house.stop() for house in fleet.houses] == [0] * 4
+        ledger = await rows(fleet.store())
+    bill, share = truth(vendors.ledger()), 100 / budget
+    told = f"used {at_death.used * share:.1f}, held {at_death.held * share:.1f} when all died, billed"
+    print(f"of the budget {told} {before * share:.1f}; in the end {bill.total * share:.1f}", counter, len(first))
+    assert [heard.complaint for heard in (*first, *answers) if heard.complaint] == []
+    assert any(heard.broken for heard in first)
+    assert any(heard.code == "budget_exceeded" for heard in answers)
+    assert at_death.held > 0, "nothing was in flight"
+    assert before < bill.total <= budget * len(bill.days)
+    booked = sum((row.cost or 0) + row.unproven for row in ledger)
+    assert len({row.id for row in ledger}) == len(ledger)
+    assert booked == counter.used
+    assert booked + counter.held >= bill.total
+    assert {tag for tag, cost in bill.tags.items() if cost} <= {row.user for row in ledger}, "forgotten"
+
+
 async def ask(fleet: Fleet, number: int, stream: bool) -> list[Heard]:
     """One request, always the same one of that number."""
     rng, model = random.Random(number), MODELS[number % len(MODELS)]
@@ -94,6 +138,15 @@ async def until_it_dies(fleet: Fleet, point: str, stream: bool) -> None:
             assert number < 20, f"{point} was not passed in 20 requests"
             (heard,) = await ask(fleet, number, stream)
             assert heard.complaint is None
-            if heard.broken:
+            if heard.broken or not await asyncio.to_thread(settles, fleet):
                 break
         assert await asyncio.to_thread(house.wait) == -signal.SIGKILL
+
+
+def settles(fleet: Fleet) -> bool:
+    """Whether what was asked is settled in the end, and it lives: the answer is there before, and the next request
+    would be held for while it dies."""
+    try:
+        return not fleet.settled().held
+    except (OSError, http.client.HTTPException):
+        return False

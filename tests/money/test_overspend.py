@@ -148,13 +148,6 @@ async def test_an_answer_is_no_longer_than_what_is_left_pays_for(vendors: Simula
     assert budget // 2 < bill.total <= budget
 
 
-@pytest.fixture(scope="module")
-def talkers():
-    """Vendors that speak at their ease, a word in two milliseconds, so that they can be interrupted."""
-    with Simulator.start(tokens="o200k", pace=2) as simulator:
-        yield simulator
-
-
 @pytest.mark.parametrize(
     ("model", "stream"),
     [("gpt-4o-mini", True), ("claude-haiku-4-5", True), ("gemini-2.5-flash", True), ("gemini-2.5-flash", False)],
@@ -162,7 +155,6 @@ def talkers():
 async def test_a_vendor_that_ignores_the_limit_is_cut_where_the_held_money_ends(talkers: Simulator, model, stream):
     """An answer that comes whole is billed before anybody sees it: that one is counted in full, beyond its hold."""
     vendors = talkers
-    vendors.reset()
     wish = Wish(tag="on", model=model, system="", text="tag=on and on", stream=stream, cap=CAP)
     words = ["Echo: ", wish.text, *[" and on"] * 20_000]
     vendors.script(load.VENDORS[model], {"text": words, "unbounded": True})

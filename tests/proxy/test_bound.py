@@ -169,10 +169,17 @@ def test_the_vendors_own_split_is_kept_where_it_says_more_than_ours():
     assert (entry.usage.out_text, entry.usage.out_reasoning) == (10, 4)
 
 
-def test_of_what_was_never_heard_the_whole_hold_is_withheld():
-    entry = booked(End(sent=True, prompt=100))
+def test_of_what_was_never_heard_what_can_have_been_written_in_that_time_is_withheld():
+    entry = booked(End(sent=True, prompt=100, silent=1.5))
     assert entry.cost == 200_000
-    assert entry.cost + entry.unproven == HELD
+    assert entry.unproven == (64 + 375 + 1_024) * 10_000 + (64 + 12) * 2_000
+    assert booked(End(sent=True, prompt=100, silent=60)).unproven == HELD - 200_000
+
+
+def test_thoughts_before_the_first_word_may_have_been_billed():
+    assert booked(End(sent=True, prompt=100, text=10, silent=2)).unproven == (
+        (allowance(10) + 500) * 10_000 + (64 + 12) * 2_000
+    )
 
 
 def test_an_answer_without_usage_is_counted():

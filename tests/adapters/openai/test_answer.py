@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from adapters import openai, sse
 from adapters.base import NOTHING, Call, Capabilities, Failure, Kind, Reading, Stamp, Target, Usage, Warnings
 from adapters.envelope import seal
-from adapters.openai.answer import Relay, usage_of
-from adapters.openai.chunk import Counted
+from adapters.openai.answer import Relay
 
 STAMP = Stamp("ours", 1)
 TARGET = Target(
@@ -51,7 +50,7 @@ def test_a_whole_answer_is_identical_to_the_byte():
     body = b' {"choices": [{"finish_reason": "length", "x": 1.50}], "service_tier": "flex", "usage": {}} '
     answer = openai.response(body, call(), STAMP)
     assert answer.body is body
-    assert (answer.finish, answer.service_tier, answer.usage) == ("length", "flex", Usage())
+    assert (answer.finish, answer.service_tier, answer.usage) == ("length", "flex", None)
 
 
 def test_an_answer_may_keep_its_usage_to_itself():
@@ -77,53 +76,6 @@ def test_what_is_no_answer_is_a_failure(body, kind, code):
 
 
 # --- usage
-
-
-@pytest.mark.parametrize(
-    ("said", "usage"),
-    [
-        ({}, Usage()),
-        ({"prompt_tokens": 5, "completion_tokens": 2}, COUNTED),
-        ({"prompt_tokens": 5.0, "completion_tokens": None}, Usage(in_text=5)),
-        (
-            {
-                "prompt_tokens": 100,
-                "completion_tokens": 50,
-                "prompt_tokens_details": {
-                    "cached_tokens": 40,
-                    "cache_write_tokens": 30,
-                    "audio_tokens": 5,
-                    "image_tokens": 15,
-                },
-                "completion_tokens_details": {"reasoning_tokens": 20, "audio_tokens": 10},
-            },
-            Usage(
-                in_text=10,
-                cache_read=40,
-                cache_write_30m=30,
-                in_audio=5,
-                in_image=15,
-                out_text=20,
-                out_reasoning=20,
-                out_audio=10,
-            ),
-        ),
-        (
-            {"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}},
-            Usage(cache_read=4),
-        ),
-        ({"prompt_tokens": -3, "completion_tokens": -1}, Usage()),
-    ],
-    ids=["nothing", "plain", "odd spellings", "all kinds", "more cached than there is", "less than nothing"],
-)
-def test_trap_24_the_buckets_are_disjoint(said, usage):
-    assert usage_of(msgspec.convert(said, Counted)) == usage
-
-
-def test_what_was_asked_to_be_cached_for_12_hours_is_counted_as_that():
-    said = msgspec.convert({"prompt_tokens": 10, "prompt_tokens_details": {"cache_write_tokens": 4}}, Counted)
-    assert usage_of(said) == Usage(in_text=6, cache_write_30m=4)
-    assert usage_of(said, long=True) == Usage(in_text=6, cache_write_12h=4)
 
 
 @pytest.mark.parametrize(("options", "bucket"), [("", "cache_write_30m"), (',"ttl":"12h"', "cache_write_12h")])
@@ -210,7 +162,51 @@ def test_traps_26_and_28_who_has_asked_hears_it_once_and_last(bodies):
     said, stream = relay(*bodies, include_usage=True)
     assert said.count(b'"prompt_tokens"') == 1
     assert said.endswith(USAGE.encode() + DONE)
-    assert stream.usage == COUNTED
+    assert stream.usage == (None if bodies[0] == USAGE else COUNTED)
+
+
+BARE_PROMPT = '"usage":{"prompt_tokens":5,"completion_tokens":0}'
+NOTHING_COUNTED = '"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}'
+
+
+@pytest.mark.parametrize(
+    ("bodies", "usage"),
+    [
+        pytest.param([event("," + BARE_PROMPT, '"content":"a"'), TEXT, STOP, DONE], None, id="the prompt alone, first"),
+        pytest.param([TEXT, USAGE, TEXT, STOP, DONE], None, id="in the middle"),
+        pytest.param([TEXT, STOP, "data: {" + BARE_PROMPT + ',"choices":[]}\n\n', DONE], None, id="no word counted"),
+        pytest.param([TEXT, USAGE, event("," + NOTHING_COUNTED, "", '"stop"'), DONE], COUNTED, id="zeros at the end"),
+        pytest.param([TEXT, event("," + NOTHING_COUNTED, "", '"stop"'), DONE], None, id="only zeros"),
+        pytest.param([TEXT, USAGE, event(delta='"content":""'), STOP, DONE], COUNTED, id="nothing said after it"),
+        pytest.param([event(',"usage":[1]', '"content":"a"'), STOP, DONE], None, id="a list"),
+    ],
+)
+def test_a_count_that_cannot_be_true_is_not_believed(bodies, usage):
+    _, stream = relay(*bodies, exact=False)
+    assert (stream.usage, stream.failure, stream.done) == (usage, None, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        ({"prompt_tokens": 5, "completion_tokens": 0}, None),
+        ({"prompt_tokens": 0, "completion_tokens": 2}, None),
+        ({"prompt_tokens": 10**18, "completion_tokens": 2}, None),
+        ({"prompt_tokens": 5, "completion_tokens": 1e308}, None),
+        ({"prompt_tokens": "5", "completion_tokens": "2"}, COUNTED),
+        ({"prompt_tokens": "5", "completion_tokens": "2 or 3"}, None),
+        ({"prompt_tokens": 4.2, "completion_tokens": 1.5}, COUNTED),
+        ({"prompt_tokens": True, "completion_tokens": True}, None),
+        ([5, 2], None),
+        ("5", None),
+        ({"prompt_tokens": 5, "completion_tokens": 2, "completion_tokens_details": []}, COUNTED),
+        ({"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": "x"}}, COUNTED),
+    ],
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_an_odd_count_is_no_loss_of_the_answer(said, usage, exact):
+    body = msgspec.json.encode({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": said})
+    assert openai.response(body, call(exact=exact), STAMP).usage == usage
 
 
 def test_the_word_usage_may_be_talked_about():
