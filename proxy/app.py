@@ -55,6 +55,7 @@ def build(
         till=till,
         tokenizer=Tokenizer(),
         clock=clock,
+        replica=replica,
     )
 
     def listing() -> list[Listed]:

@@ -40,6 +40,7 @@ _FIELDS: Mapping[str, Callable[[Entry], Value]] = {
     "unproven_nano": lambda entry: entry.unproven,
     "estimated": lambda entry: entry.estimated,
     "orphan": lambda entry: entry.orphan,
+    "owner": lambda entry: entry.owner,
     "price": lambda entry: entry.price,
     "first_part_ms": lambda entry: entry.first,
     "total_ms": lambda entry: entry.total,

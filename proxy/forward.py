@@ -67,6 +67,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
     till: Till
     tokenizer: Tokenizer
     clock: Callable[[], float]
+    replica: str  # the name of this process
 
     async def attempt(self, target: Target, exchange: Exchange) -> None:
         """Ask one candidate. Raises `Failure`; whoever catches it looks at `down.started` before asking another.
@@ -117,6 +118,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             provider=target.provider,
             model=ledger.name(model),
             served=ledger.name(target.model),
+            owner=self.replica,
         )
         quote = self._quote(call, target, price, exchange) if price is not None else None
 

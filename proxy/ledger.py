@@ -49,6 +49,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unproven: int = 0  # beyond `cost`, what the vendor may have billed all the same; withheld from the budgets
     estimated: bool = False  # the vendor did not say what was used: counted on what was heard
     orphan: bool = False  # nobody settled it in time: charged in full until its settlement turns up
+    owner: str = ""  # the process that held it
     price: str | None = None  # version of the price: which row of the table, and a digest of its figures
     first: float | None = None  # until the first part of the answer
     total: float = 0.0
