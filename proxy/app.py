@@ -64,9 +64,11 @@ def build(
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await till.open()
-        async with upstream, Watcher(settings.pricing, load, book.take, known=settings.catalog):
-            yield
-        await till.close()
+        try:
+            async with upstream, Watcher(settings.pricing, load, book.take, known=settings.catalog):
+                yield
+        finally:
+            await till.close()
 
     return Litestar(
         route_handlers=(*api.HANDLERS, *admin.HANDLERS),

@@ -154,7 +154,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                 if counting is not None:
                     async with self.upstream.send(target.provider, counting) as reply:
                         counted = adapter.counted(await reply.body()) if reply.status == 200 else None
-                        return counted and tokens.margin(counted)
+                        return tokens.margin(counted) if counted else None
                 if target.provider == "openai" and not tokens.media(exchange.envelope).payload:
                     counted = 0
                     for text in (call.body.decode("utf-8", "replace"), tokens.texts(call.body)):
@@ -292,7 +292,7 @@ def _told(usage: Usage | None, heard: Heard) -> bool:
 
 def _as_said(body: bytes) -> bytes:
     """A whole answer as a stream would have said it: its words are to be counted, not what they are wrapped in."""
-    choices = msgspec.json.decode(body)["choices"]
+    choices = msgspec.json.decode(body).get("choices") or ()
     said = [{"index": at, "delta": choice.get("message")} for at, choice in enumerate(choices)]
     return event(msgspec.json.encode({"choices": said}))
 

@@ -160,6 +160,8 @@ class Journal:
         """
         with self._lock:
             files = [(log.path, log.size) for log in self._logs]
+        day = datetime.fromtimestamp(since / 1000, UTC).date().isoformat()
+        files = [(path, size) for path, size in files if path.name[:10] >= day]  # nothing is written before its time
         page: list[Entry] = []
         for path, size in files:
             try:

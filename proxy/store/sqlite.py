@@ -121,7 +121,8 @@ class SqliteStore:
                 return
 
     async def beat(self) -> None:
-        """Nothing to say: a file forgets nothing, and nobody waits for who lives."""
+        """See whether the file can be written. It forgets nothing, and nobody waits for who lives."""
+        await self._act(lambda file: None)
 
     async def recover(self, rows: AsyncIterator[Sequence[Settlement]], holds: Sequence[Hold]) -> None:
         """Add what is not there yet. No alert is set off: it would be told to nobody."""

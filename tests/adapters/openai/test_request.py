@@ -436,3 +436,15 @@ def test_no_bytes_are_anything_but_a_call_or_a_failure(raw):
     for to in (target(), target(**REASONER), target(**REFUSES, developer=False, stream_options=False)):
         with suppress(Failure):
             assert msgspec.json.decode(ask(raw, to).body)["model"] == "m"
+
+
+def test_a_letter_in_disguise_beside_what_is_no_character_leaves_as_it_came():
+    """What cannot be read cannot be written plainly; the vendor will say what is wrong with it."""
+    raw = b'{"model":"m","x":"\\u0041\xff"}'
+    assert ask(raw).body == raw
+
+
+def test_of_two_caps_the_one_that_is_refused_stays_behind():
+    call = ask(f'{{"model":"m","max_tokens":5,"max_completion_tokens":5,{MESSAGES}}}', target(refused=("max_tokens",)))
+    assert call.body == f'{{"model":"m","max_completion_tokens":5,{MESSAGES}}}'.encode()
+    assert str(call.warnings) == "dropped=max_tokens"
