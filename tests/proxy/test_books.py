@@ -193,7 +193,7 @@ async def test_what_nobody_thought_of_stops_neither_the_rows_nor_the_beat(house)
 async def test_holds_past_their_time_are_orphans_once_and_ours_are_none(house):
     store = house.moody()
     async with house.opened(store) as books:
-        await Moody.__mro__[1].hold(store, ask("dead/1", seconds=1))  # type: ignore[attr-defined]  # somebody else's
+        await Moody.__mro__[1].hold(store, ask("dead/1", seconds=1))  # type: ignore[attr-defined]  # mypy knows no order of bases; somebody else holds it
         ours = await held(books, "ours/1", seconds=1)
         house.wall.now += 2
         swept = store.asked.count("expired") + 3

@@ -275,16 +275,24 @@ WORKER = """
 import asyncio, pathlib, sys
 from proxy.budget import Ask, Limit
 from proxy.ledger import Entry
-from proxy.store import Settlement
+from proxy.store import Settlement, StoreError
 from proxy.store.sqlite import SqliteStore
+
+async def whatever_it_takes(act):
+    while True:  # on a busy machine the others may have the file for longer than a caller waits
+        try:
+            return await act()
+        except StoreError:
+            pass
 
 async def main(path, name):
     store = SqliteStore(pathlib.Path(path))
     await store.open()
     for n in range(10**6):
         entry = Entry(id=f"{name}{n}", request="r", provider="openai", model="gpt", cost=3)
-        print("held", (await store.hold(Ask(entry=entry, limits=(), least=5, most=5))).amount, flush=True)
-        await store.settle([Settlement(entry)])
+        ask = Ask(entry=entry, limits=(), least=5, most=5)
+        print("held", (await whatever_it_takes(lambda: store.hold(ask))).amount, flush=True)
+        await whatever_it_takes(lambda: store.settle([Settlement(entry)]))
         print("spent", entry.id, flush=True)
 
 asyncio.run(main(*sys.argv[1:]))
@@ -311,7 +319,7 @@ async def test_workers_that_start_together_and_are_killed_lose_nothing_that_was_
     await store.open()
     rows = {row.id async for page in store.rows(0, MOST) for row in page}
     whole = [words[1] for line in said if len(words := line.split()) == 2 and words[0] == "spent"]
-    assert len(whole) >= 90
+    assert len(whole) >= 90, "each says two words for each row, and 60 were waited for"
     assert set(whole) <= rows
     day, month = [await store.counters(label) for label in labels(await store.now())]
     assert day == month
