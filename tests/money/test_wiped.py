@@ -210,11 +210,13 @@ async def test_what_was_in_flight_when_redis_forgot_is_held_afterwards(talkers: 
         scene = Scene(forgetful, fleet)
         await (scene.empty_and_a_replica_dies() if dies else scene.empty())
         (second,) = await run([wish], fleet.urls[1:], clients=1)
+        in_flight = not first.done()  # on a slow machine the first may be over before the second is heard
         (heard,) = await first
         assert talkers.wait(in_progress=0, timeout=30)
         counter = await asyncio.to_thread(fleet.settled, 1)
     bill = truth(talkers.ledger())
-    assert (second.status, second.code) == (429, "budget_exceeded")
+    if in_flight:
+        assert (second.status, second.code) == (429, "budget_exceeded")
     assert heard.whole is not dies
     assert 0 < bill.total <= counter.used <= budget
 
