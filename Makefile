@@ -8,16 +8,16 @@ BIN := $(VENV)/bin
 CLIENTS := .venv-clients
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # The rooms that decide and never act: each branch is tested. tests/test_house.py compares this list with its ranks.
-PURE := errors catalog cost prices tokens health routing attempts budget ledger bound stats pricebook
+PURE := errors catalog cost prices tokens health habits routing attempts hedges budget ledger bound stats pricebook
 
 comma := ,
 empty :=
-PURE_FILES := adapters/*$(subst $(empty) ,,$(foreach room,$(PURE),$(comma)proxy/$(room).py))
+PURE_FILES := adapters/*$(subst $(empty) ,,$(foreach room,$(PURE),$(comma)proxy/$(room).py$(comma)proxy/$(room)/*))
 LOCK = $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command 'make lock' $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test test-long test-clients lint lock clean
+.PHONY: help serve demo test test-long test-clients faults savings lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,12 @@ test-long: $(VENV)/dev.stamp  ## crowds and crashes against budgets, over both s
 
 test-clients: $(VENV)/serve.stamp $(CLIENTS)/stamp tests/clients/node/node_modules/stamp  ## LangChain and others, against the demo; needs Node 20
 	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini $(PYTEST_ARGS) tests/clients
+
+faults: $(VENV)/dev.stamp  ## each fault of a vendor, once and for a minute; writes docs/reliability.md; ARGS='--seconds 10'
+	@$(BIN)/python -m tests.reliability.faults $(ARGS)
+
+savings: $(VENV)/dev.stamp  ## what each strategy costs on an hour of real traffic; writes docs/savings.md
+	@$(BIN)/python -m tests.reliability.savings
 
 lint: $(VENV)/dev.stamp  ## ruff and mypy
 	$(BIN)/ruff check

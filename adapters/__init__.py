@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from adapters import anthropic, gemini, openai
-from adapters.base import Answer, Call, Endpoint, Failure, Needs, Stamp, Stream, Supplies, Target, Vendor
+from adapters.base import Answer, Call, Endpoint, Failure, Headroom, Needs, Stamp, Stream, Supplies, Target, Vendor
 from adapters.envelope import Envelope
 
 
@@ -25,6 +25,8 @@ class Adapter(Protocol):
     def stream(self, call: Call, stamp: Stamp) -> Stream: ...
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure: ...
+
+    def headroom(self, headers: Mapping[str, str]) -> Mapping[str, Headroom]: ...
 
     def counting(self, call: Call, target: Target) -> Call | None: ...
 

@@ -33,6 +33,7 @@ class Kind(Enum):
     QUOTA = "quota"  # Q: our account has no money left
     KEY = "key"  # K: our key or our configuration is wrong
     MODEL = "model"  # K, for this model only: the vendor does not know it
+    REQUEST = "request"  # R: this request only; somebody else may serve it, and the vendor is well
     BUDGET = "budget"  # ours: no money can be held for it; a cheaper model, or another provider's budget, might do
     STORE = "store"  # ours: where the money is counted cannot be asked
 
@@ -93,6 +94,14 @@ def unsupported(param: str, why: str) -> Failure:
         code="unsupported_parameter",
         param=param,
     )
+
+
+class Headroom(msgspec.Struct, frozen=True):
+    """One of the vendor's rate limits, as the headers of an answer tell it. `reset`: seconds until it is full again."""
+
+    limit: int
+    remaining: int
+    reset: float
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

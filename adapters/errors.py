@@ -25,7 +25,10 @@ class Said(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What follows from an error: its class, and what the client hears. `hush` keeps our account's affairs inside."""
+    """What follows from an error: its class, and what the client hears. `hush` keeps our account's affairs inside.
+
+    Seconds: `retry_after`, if the vendor does not say; `least`, even if it says fewer.
+    """
 
     kind: Kind
     status: int
@@ -34,6 +37,7 @@ class Verdict(NamedTuple):
     hush: str | None = None
     retry_after: float | None = None
     param: str | None = None
+    least: float | None = None
 
 
 class Rule(NamedTuple):
@@ -59,6 +63,7 @@ QUOTA = Verdict(Kind.QUOTA, 503, "upstream_quota_exhausted", hush="The proxy's a
 LIMITED = Verdict(Kind.RATE_LIMITED, 429, "rate_limit_exceeded", "rate_limit_error")
 BROKEN = Verdict(Kind.TRANSIENT, 502, None)
 OVERLOADED = Verdict(Kind.OVERLOADED, 503, "server_is_overloaded", retry_after=5)
+SLOW_DOWN = OVERLOADED._replace(least=60)
 TIMED_OUT = Verdict(Kind.TIMEOUT, 504, "upstream_timeout")
 MISROUTED = Verdict(
     Kind.KEY, 502, "upstream_misconfigured", hush="The provider's address is wrong: it answered as no API does."
@@ -87,6 +92,9 @@ BY_STATUS: Mapping[int, Verdict] = {
 def judge(said: Said, rules: Sequence[Rule]) -> Failure:
     """The failure that follows from what the vendor said."""
     verdict = _verdict(said, rules)
+    wait = said.retry_after if said.retry_after is not None else verdict.retry_after
+    if verdict.least is not None:
+        wait = max(wait or 0.0, verdict.least)
     relayed = None if verdict.hush or said.body is None or _tells_secrets(said.body) else said.body
     return Failure(
         verdict.kind,
@@ -95,7 +103,7 @@ def judge(said: Said, rules: Sequence[Rule]) -> Failure:
         type=verdict.type,
         code=verdict.code,
         param=said.param or verdict.param,
-        retry_after=said.retry_after if said.retry_after is not None else verdict.retry_after,
+        retry_after=wait,
         body=relayed,
     )
 

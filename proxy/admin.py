@@ -1,6 +1,8 @@
-"""The doors of those who pay: what is spent now, what was spent, and each row of it; and the figures for Prometheus.
+"""The doors of those who run it: what is spent, and each row of it; who is healthy, and why a request went where it
+went; and the figures for Prometheus.
 
-All of them ask for the admin key. What they read comes from the store, so every replica says the same.
+All of them ask for the admin key. Money is read from the store, and health is what all replicas have told each other,
+so every replica says the same; what only one of them knows says which it is (`replica`).
 """
 
 import asyncio
@@ -13,27 +15,35 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeVar
 
 import structlog
-from litestar import MediaType, Request, Response, get
+from litestar import MediaType, Request, Response, get, post
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath
 from litestar.response import Stream
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from adapters.base import Failure, Kind, invalid
 from adapters.completion import encode
+from proxy import decisions, vitals
 from proxy.budget import EACH, Budget
+from proxy.catalog import ProviderRow
+from proxy.decisions import Decisions
 from proxy.export import FORMATS
+from proxy.fleet import Fleet
 from proxy.ledger import Counter, Entry, labels
-from proxy.stats import TOP, Stats, summary
+from proxy.pricebook import Pricebook
+from proxy.stats import TOP, Stats, iso, summary
 from proxy.store import Lost, Recovering, Store, StoreError
 
 MOST = 1_000  # values of a dimension that can be asked for at once
 HOURS_WITHIN = 31  # days: over longer times there are no figures by the hour
+LATEST = 20  # decisions that are listed, if nobody says how many
 _AT_ONCE = 50  # rows that are worked on before traffic has its turn again: a millisecond
 _DAY = 86_400_000  # milliseconds
 _EPOCH = date(1970, 1, 1).toordinal()
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_BEYOND = 1 << 53  # a serial number that the board never comes to; numbers of Redis are exact up to here
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 _FRESH = {"cache-control": "no-store"}
@@ -117,6 +127,90 @@ async def metrics(state: State) -> Response[bytes]:
     return Response(state.metrics.text(), headers=_FRESH)
 
 
+@get("/providers/health", guards=[guard], media_type=MediaType.JSON)
+async def health(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
+    """How each provider and model is, as all replicas see it and as this one does; `provider=` of one alone."""
+    fleet: Fleet = state.fleet
+    book: Pricebook = state.book
+    one = request.query_params.get("provider")
+    rows = book.rows if one is None else (_row(book, one),)
+    told = await _told(state.store)
+    shared, own, now = fleet.shared(), fleet.own(), fleet.now()
+    shown = vitals.models(book.catalog, rows, shared, own)
+    standings = {(provider, name): fleet.standing(provider, name) for provider in shown for name in shown[provider]}
+    providers = vitals.health(shown, shared, own, standings, fleet.policy, now)
+    said = {"at": iso(now), "replica": state.replica, "shared": told, "providers": providers}
+    return Response(encode(said), headers=_FRESH)
+
+
+@post("/providers/health/{provider:str}/reset", guards=[guard], media_type=MediaType.JSON, status_code=200)
+async def health_reset(request: Request[Any, Any, Any], state: State, provider: FromPath[str]) -> Response[bytes]:
+    """Close the circuits of a provider and of all its models, or of one model (`model=`), on all replicas."""
+    fleet: Fleet = state.fleet
+    book: Pricebook = state.book
+    row, model = _row(book, provider), request.query_params.get("model")
+    if model is not None:
+        counted = vitals.counted(book.catalog, row, model, fleet.shared(), fleet.own())
+        if counted is None:
+            raise _unknown("model", f"Nothing is known of a model '{model[:100]}' at {provider}.")
+        model = counted
+    log = structlog.get_logger()
+    try:
+        names = await fleet.reset(provider, model)
+    except StoreError as error:
+        log.warning("health reset here only", provider=provider, model=model, why=str(error))
+        message = (
+            f"The circuits are closed on this replica only ({state.replica}): the store that tells the others cannot "
+            "be reached. They are told when it is back."
+        )
+        raise Failure(Kind.STORE, message, status=503, code="health_store_unavailable") from error
+    log.info("health reset", provider=provider, model=model, reset=names)
+    return Response(encode({"reset": names}), headers=_FRESH)
+
+
+@get("/providers/decisions", guards=[guard], media_type=MediaType.JSON, sync_to_thread=False)
+def decisions_latest(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
+    """Why the last requests to this replica went where they went; at most `limit`, the last one first."""
+    kept: Decisions = state.decisions
+    found = kept.latest(_number(request, "limit", LATEST))
+    said = {"replica": state.replica, "kept": len(kept), "decisions": [decisions.to_json(one) for one in found]}
+    return Response(encode(said), headers=_FRESH)
+
+
+@get("/providers/decisions/{request_id:str}", guards=[guard], media_type=MediaType.JSON, sync_to_thread=False)
+def decision(state: State, request_id: FromPath[str]) -> Response[bytes]:
+    """Why a request went where it went, if it is among the last of this replica."""
+    kept: Decisions = state.decisions
+    found = kept.find(request_id)
+    if found is None:
+        where = f"it is not among the last {kept.keep} of this replica ({state.replica})"
+        raise _unknown("request_id", f"Nothing is known of a request '{request_id[:100]}': {where}.")
+    return Response(encode({"replica": state.replica, **decisions.to_json(found)}), headers=_FRESH)
+
+
+def _row(book: Pricebook, provider: str) -> ProviderRow:
+    for row in book.rows:
+        if row.name == provider:
+            return row
+    there = ", ".join(row.name for row in book.rows) or "none"
+    raise _unknown("provider", f"There is no provider '{provider[:100]}' here. There are: {there}.")
+
+
+def _unknown(param: str, message: str) -> Failure:
+    return Failure(
+        Kind.CALLER, message, status=404, type="invalid_request_error", code=f"{param}_not_found", param=param
+    )
+
+
+async def _told(store: Store) -> bool:
+    """Whether the others can be heard now."""
+    try:
+        await store.notices(_BEYOND)
+    except StoreError:
+        return False
+    return True
+
+
 async def _standing(store: Store, named: Sequence[Budget]) -> list[tuple[Budget, Counter]]:
     """Each budget with the counter of its scope, in the windows of this moment."""
     windows = {label.partition(":")[0]: await store.counters(label) for label in labels(await store.now())}
@@ -197,4 +291,13 @@ def _number(request: Request[Any, Any, Any], name: str, default: int) -> int:
     return int(said)
 
 
-HANDLERS = (costs_summary, costs_stats, costs_export, metrics)
+HANDLERS = (
+    costs_summary,
+    costs_stats,
+    costs_export,
+    metrics,
+    health,
+    health_reset,
+    decisions_latest,
+    decision,
+)

@@ -12,7 +12,8 @@ from proxy import __version__
 from proxy.auth import Keyring
 from proxy.cost import dollars
 from proxy.environment import reason
-from proxy.settings import Settings, SettingsError, load, shipped_prices
+from proxy.routing import TASKS, Need
+from proxy.settings import Settings, SettingsError, load, routing_state, shipped_prices
 
 _NO_VENDOR = """\
 No vendor is configured: there is nobody to forward requests to.
@@ -62,8 +63,23 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--config", metavar="FILE", help="YAML file, instead of TOLLHOUSE_CONFIG")
     check.add_argument("--live", action="store_true", help="ask each vendor, too, whether it takes its key")
     check.set_defaults(act=_check)
+    _explain_verb(verbs.add_parser("explain", help="say whom a request would be sent to now, and why; nothing is sent"))
     _pricing_verbs(verbs.add_parser("pricing", help="check the price table, compare it, bring it up to date"))
     return parser
+
+
+def _explain_verb(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL", help="as a client would name it: gpt-4o, anthropic/NAME, auto, an alias"
+    )
+    parser.add_argument("--task", choices=TASKS, help="what the request is for, as x-tollhouse-task says it")
+    parser.add_argument(
+        "--tokens", type=_tokens, default=1_000, metavar="N", help="length of the prompt (default: %(default)s)"
+    )
+    parser.add_argument("--stream", action="store_true", help="the answer is to be streamed")
+    parser.add_argument("--config", metavar="FILE", help="YAML file, instead of TOLLHOUSE_CONFIG")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(act=_explain)
 
 
 _FROM = """\
@@ -121,6 +137,12 @@ def _pricing(given: argparse.Namespace, verb: str) -> int:
 def _port(text: str) -> int:
     if not (text.isdecimal() and text.isascii()) or int(text[:6]) > 65535:
         raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535; got {text!r}")
+    return int(text)
+
+
+def _tokens(text: str) -> int:
+    if not (text.isdecimal() and text.isascii()) or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"expected a number of tokens, at most nine digits; got {text[:40]!r}")
     return int(text)
 
 
@@ -210,6 +232,19 @@ def _check(arguments: argparse.Namespace) -> int:
     return 1 if any(findings.values()) else 0
 
 
+def _explain(arguments: argparse.Namespace) -> int:
+    from proxy import explain, telemetry  # only here: it opens the store
+
+    settings = _settings(arguments, os.environ)
+    if not settings.providers:
+        print(_NO_VENDOR, file=sys.stderr)
+        return 2
+    telemetry.configure(settings.log_format, "error")  # what is wrong with the store is part of the answer
+    size: int = arguments.tokens
+    need = Need(prompt=size, least=size, task=arguments.task, stream=arguments.stream)
+    return explain.run(settings, arguments.model, need, as_json=arguments.json)
+
+
 def state(settings: Settings) -> dict[str, str]:
     """What is on and what is off, and why: for the log at start-up, and for `check`."""
     named = {provider.name for provider in settings.providers}
@@ -223,7 +258,7 @@ def state(settings: Settings) -> dict[str, str]:
         "no key for": ", ".join(off) or "none",
         "models": str(len(offered)),
         "primary": settings.primary or "none",
-        "strategy": settings.strategy,
+        **routing_state(settings),
         "fallback": "on" if settings.fallback else "off (ENABLE_LLM_FALLBACK=false)",
         "store": "Redis (REDIS_URL)" if settings.redis_url else f"a file in {settings.data_dir}",
         "budgets": ", ".join(f"{b.name} USD {dollars(b.limit)}" for b in settings.budgets) or "none",

@@ -1,235 +1,138 @@
-"""One candidate, once: translate, hold the money, forward, relay; and what there is to be settled afterwards.
+"""One candidate, once: translate, take its toll, forward, relay; and what was learnt of it.
 
-A vendor has answered when its first translated part is in hand; until then the next candidate may be asked.
+A vendor has answered when the first part that says something is in hand; until then the next candidate may be asked.
 """
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
 from adapters import ADAPTERS, Adapter
-from adapters.base import Answer, Call, Failure, Fetched, Kind, Stamp, Stream, Supplies, Target, Usage
-from adapters.envelope import Envelope
+from adapters.base import Answer, Call, Failure, Kind, Stream, Supplies, Target, Usage
 from adapters.heard import Heard
 from adapters.sse import encode as event
-from proxy import headers, ledger, tokens
-from proxy.bound import End, Quote, hints, quoted
+from proxy import headers
 from proxy.cost import cost, dollars
-from proxy.downstream import Downstream, Headers
+from proxy.downstream import Headers
+from proxy.fleet import Fleet, Ticket
+from proxy.habits import Habits
+from proxy.health import Outcome, ratelimit
 from proxy.images import Images
-from proxy.ledger import Entry
 from proxy.memory import Memory
 from proxy.meter import Meter
-from proxy.pricebook import Pricebook
-from proxy.prices import Price
-from proxy.telemetry import Record
-from proxy.till import Held, Till
-from proxy.tokenizer import Tokenizer
+from proxy.routing import Candidate
+from proxy.timeouts import Timeouts
+from proxy.toll import Exchange, Toll, Tolls
 from proxy.upstream import Reply, Upstream
 
 _UPSTREAM_IDS = ("x-request-id", "request-id")
-_COUNT_SECONDS = 3.0  # that a vendor may take to count a prompt; after that the cheap bound has to do
+# Opening words (a role, an empty text) are kept back until something is said: so a vendor that breaks off in between
+# can still be replaced. Not for longer than this: balancers in front of us give up on who is silent for a minute.
+_KEPT_SECONDS = 10.0
+_OPENING_BYTES = 1_024  # what is longer says something; it need not be opened to see that
 
 
-class Toll(msgspec.Struct):
-    """What one attempt owes: the hold, how it ended, and what the client heard of it."""
+class Told(NamedTuple):
+    """What an answer is accompanied by."""
 
-    held: Held
-    target: Target
-    heard: Heard
-    end: End
-    body: bytes = b""  # an answer that came whole and told no usage
-    sent: float = 0.0  # when, by the clock
-    spoke: bool = False  # its first part has come
+    id: str | None  # the vendor's own, of the request
+    call: Call
+    cap: int | None
 
 
-class Exchange(msgspec.Struct):
-    """One request on its way: what came, who hears the answer, and what there is to say of it afterwards."""
+class Errand(msgspec.Struct):
+    """One candidate of one request, with what it takes."""
 
-    envelope: Envelope
-    stamp: Stamp
-    down: Downstream
-    record: Record
-    entry: Entry  # what is known of a row of it before anybody is asked
-    images: dict[str, Fetched] = {}  # fetched once, whoever is asked
-    toll: Toll | None = None  # of the attempt that is under way
-    forwarded: Entry | None = None  # the attempt before it, which failed
+    candidate: Candidate
+    exchange: Exchange
+    ticket: Ticket
+    toll: Toll | None = None  # from the moment that money is held
 
 
 class Forward(msgspec.Struct, frozen=True, kw_only=True):
     """What all attempts share."""
 
-    book: Pricebook
     upstream: Upstream
+    timeouts: Timeouts
     images: Images
     memory: Memory
-    till: Till
-    tokenizer: Tokenizer
+    tolls: Tolls
+    fleet: Fleet
+    habits: Habits
     clock: Callable[[], float]
-    replica: str  # the name of this process
 
-    async def attempt(self, target: Target, exchange: Exchange) -> None:
+    async def attempt(self, errand: Errand) -> None:
         """Ask one candidate. Raises `Failure`; whoever catches it looks at `down.started` before asking another.
 
-        Whatever happens, `exchange.toll` is there from the moment that money is held.
+        Whatever happens, the fleet is told how it ended.
         """
+        outcome = Outcome(left=True)
+        try:
+            await self._send(errand)
+            outcome = self._well(errand)
+        except Failure as failure:
+            outcome = self._ill(errand, failure)
+            raise
+        finally:
+            self.fleet.end(errand.ticket, outcome)
+
+    def _well(self, errand: Errand) -> Outcome:
+        toll, exchange = errand.toll, errand.exchange
+        assert toll is not None
+        usage = toll.end.usage
+        if usage is not None and toll.end.told:
+            caller = exchange.entry.user or exchange.entry.key
+            self.habits.learn(caller, errand.candidate.model, usage, exchange.envelope.choices)
+        return Outcome(
+            first=None if toll.first is None else (toll.first - toll.sent) * 1000,
+            whole=(self.clock() - toll.sent) * 1000,
+            tokens=usage.completion if usage is not None else 0,
+            windows=toll.windows,
+        )
+
+    def _ill(self, errand: Errand, failure: Failure) -> Outcome:
+        windows = errand.toll.windows if errand.toll is not None else {}
+        return Outcome(failure=failure, known=errand.candidate.known, windows=windows)
+
+    async def _send(self, errand: Errand) -> None:
+        exchange, target = errand.exchange, errand.candidate.target
         adapter = ADAPTERS[target.vendor, "chat"]
         supplies = await self._supplies(adapter, target, exchange)
         call = adapter.request(exchange.envelope, target, supplies)
-        held = await self._hold(adapter, call, target, exchange)
-        toll = exchange.toll = Toll(held, target, Heard(), End())
-        cap = None
+        toll = errand.toll = await self.tolls.take(call, target, exchange)
+        held, cap = toll.held, None
         if held.quote is not None and held.cap is not None and held.cap < held.quote.most:
             cap = held.cap
             call = adapter.request(exchange.envelope, msgspec.structs.replace(target, cap=cap), supplies)
         toll.end.sent, toll.sent = True, self.clock()
+        patience = exchange.deadline - toll.sent
         try:
-            async with self.upstream.send(target.provider, call) as reply:
-                await self._hear(adapter, reply, call, cap, exchange, toll)
+            async with self.upstream.send(target.provider, call, self.timeouts.of(target), patience) as reply:
+                await self._hear(adapter, reply, call, cap, errand, toll)
         except Failure as failure:
             toll.end.sent = failure.kind is not Kind.UNREACHABLE
             raise
 
     async def _hear(
-        self, adapter: Adapter, reply: Reply, call: Call, cap: int | None, exchange: Exchange, toll: Toll
+        self, adapter: Adapter, reply: Reply, call: Call, cap: int | None, errand: Errand, toll: Toll
     ) -> None:
-        record, target = exchange.record, toll.target
-        record.upstream_id = next((id for name in _UPSTREAM_IDS if (id := reply.headers.get(name))), None)
+        exchange = errand.exchange
+        id = next((id for name in _UPSTREAM_IDS if (id := reply.headers.get(name))), None)
+        if headroom := adapter.headroom(reply.headers):
+            now = self.fleet.now()
+            toll.windows = {kind: ratelimit.told(room, now) for kind, room in headroom.items()}
         if reply.status != 200:
+            exchange.record.upstream_id = id
             toll.end.refused = reply.status >= 300  # 201 and the like are no refusals, though no answers either
             raise adapter.error(reply.status, reply.headers, await reply.body())
-        head = headers.answer(record, target, call, cap)
-        record.provider, record.served, record.warnings = target.provider, target.model, str(call.warnings)
+        told = Told(id, call, cap)
         if call.reading.stream:
-            await self._relay(reply, adapter.stream(call, exchange.stamp), head, exchange, toll)
+            await self._relay(reply, adapter.stream(call, exchange.stamp), told, errand, toll)
         else:
             answer = adapter.response(await reply.body(), call, exchange.stamp)
-            await self._answer(answer, head, exchange, toll)
-
-    # ---- money --------------------------------------------------------------------------------------------------
-
-    async def _hold(self, adapter: Adapter, call: Call, target: Target, exchange: Exchange) -> Held:
-        """Hold what this attempt can cost at most. Raises `Failure`."""
-        model, price = self.book.price(target, exchange.stamp.created)
-        entry = msgspec.structs.replace(
-            exchange.entry,
-            id=f"{exchange.entry.request}/{len(exchange.record.attempts) + 1}",
-            provider=target.provider,
-            model=ledger.name(model),
-            served=ledger.name(target.model),
-            owner=self.replica,
-        )
-        quote = self._quote(call, target, price, exchange) if price is not None else None
-
-        async def tighten(cheap: Quote) -> Quote:
-            exact = await self._count(adapter, call, target, exchange)
-            return cheap if exact is None else msgspec.structs.replace(cheap, prompt=min(cheap.prompt, exact))
-
-        return await self.till.hold(entry, price, quote, tighten)
-
-    def _quote(self, call: Call, target: Target, price: Price, exchange: Exchange) -> Quote:
-        fetched = sum(len(image.data) for image in exchange.images.values()) if target.vendor != "openai" else 0
-        envelope = exchange.envelope
-        media = tokens.media(envelope)
-        prompt = tokens.prompt_bound(call.body, media, target, fetched=fetched)
-        return quoted(
-            prompt,
-            price,
-            hints(call.body, media, target.model),
-            target,
-            tier=envelope.tier,
-            cap=envelope.cap,
-            choices=envelope.choices,
-            predicted=len(envelope.fields.get("prediction", b"")) if b'"prediction"' in call.body else 0,
-        )
-
-    async def _count(self, adapter: Adapter, call: Call, target: Target, exchange: Exchange) -> int | None:
-        """A bound of the prompt's tokens that is nearer than its bytes: the vendor's own count, or its tokenizer's."""
-        if hints(call.body, tokens.TEXT, target.model).searches:
-            return None  # nobody can count what will be found
-        counting = adapter.counting(call, target)
-        try:
-            async with asyncio.timeout(_COUNT_SECONDS):
-                if counting is not None:
-                    async with self.upstream.send(target.provider, counting) as reply:
-                        counted = adapter.counted(await reply.body()) if reply.status == 200 else None
-                        return tokens.margin(counted) if counted else None
-                if target.provider == "openai" and not tokens.media(exchange.envelope).payload:
-                    counted = 0
-                    for text in (call.body.decode("utf-8", "replace"), tokens.texts(call.body)):
-                        counted = max(counted, await self.tokenizer.count(text, target.model))
-                    return tokens.prompt_bound(call.body, tokens.media(exchange.envelope), target, text=counted)
-        except (Failure, TimeoutError):
-            pass
-        return None
-
-    async def give_back(self, exchange: Exchange, failure: Failure) -> None:
-        """This attempt failed and another follows: settle it, and wait until the next can have its money."""
-        toll = exchange.toll
-        if toll is not None:
-            self._settle(exchange, toll, failure.status, failure.code or failure.kind.value, last=False)
-            exchange.forwarded = toll.held.entry
-            if toll.held.amount:
-                await self.till.books.returned(toll.held.entry.id)
-
-    def close(self, exchange: Exchange) -> None:
-        """The request is over: settle what is under way. Never waits, never raises.
-
-        A request that was forwarded has one last row, even if its last attempt never got that far.
-        """
-        status, code = exchange.record.status or 500, exchange.record.code
-        if exchange.toll is not None:
-            self._settle(exchange, exchange.toll, status, code, last=True)
-        elif exchange.forwarded is not None:
-            self.till.books.book(
-                msgspec.structs.replace(
-                    exchange.forwarded,
-                    id=f"{exchange.entry.request}/end",
-                    last=True,
-                    status=status,
-                    code=code,
-                    cost=0,
-                    held=0,
-                    price=None,
-                    total=exchange.record.total,
-                )
-            )
-
-    def _settle(self, exchange: Exchange, toll: Toll, status: int, code: str | None, *, last: bool) -> None:
-        exchange.toll = None
-        record, held = exchange.record, toll.held
-        held.entry = msgspec.structs.replace(
-            held.entry,
-            status=status,
-            code=code,
-            last=last,
-            first=record.first_part if last else None,
-            total=round((self.clock() - record.started) * 1000, 3),
-        )
-        if toll.end.free or toll.end.told:
-            entry = self.till.settle(held, toll.end)
-            if not toll.end.free:
-                record.usage, record.cost_nano = entry.usage, entry.cost
-        else:
-            if not toll.spoke:
-                toll.end.silent = self.clock() - toll.sent
-            record.usage, record.estimated = toll.end.usage, True
-            self.till.settle_later(held, self._estimated(toll, exchange.envelope))
-
-    async def _estimated(self, toll: Toll, envelope: Envelope) -> End:
-        """The end of an answer whose usage the vendor did not tell, with what was heard counted."""
-        end, model = toll.end, toll.target.model
-        text, reasoning = toll.heard.text()
-        if not text and not reasoning:
-            text = toll.body.decode("utf-8", "replace")
-        end.text = await self.tokenizer.count(text, model)
-        end.reasoning = await self.tokenizer.count(reasoning, model)
-        if end.usage is None or not end.usage.prompt:
-            end.prompt = await self.tokenizer.messages(envelope, model)
-        return end
-
-    # ---- words --------------------------------------------------------------------------------------------------
+            await self._answer(answer, told, errand, toll)
 
     async def _supplies(self, adapter: Adapter, target: Target, exchange: Exchange) -> Supplies:
         """What the translator cannot get for itself."""
@@ -239,10 +142,20 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         states = await self.memory.recall(target.vendor, needs.states) if needs.states else {}
         return Supplies(images=exchange.images, states=states)
 
-    async def _answer(self, answer: Answer, head: Headers, exchange: Exchange, toll: Toll) -> None:
-        record, end = exchange.record, toll.end
+    def _speak(self, told: Told, errand: Errand, toll: Toll) -> Headers:
+        """This attempt is the one that the client hears. From here on nobody else is asked."""
+        exchange, target, call = errand.exchange, toll.target, told.call
+        exchange.claim(toll)
+        self.fleet.answered(errand.ticket)
+        record = exchange.record
+        record.upstream_id = told.id
+        record.provider, record.served, record.warnings = target.provider, target.model, str(call.warnings)
         record.first_part = round((self.clock() - record.started) * 1000, 3)
-        record.status, record.finish = 200, answer.finish
+        record.status = 200
+        return headers.answer(record, target, call, told.cap)
+
+    async def _answer(self, answer: Answer, told: Told, errand: Errand, toll: Toll) -> None:
+        end = toll.end
         end.usage, end.tier = answer.usage, answer.service_tier
         if answer.usage is None or not answer.usage.completion:
             toll.body = answer.body
@@ -250,39 +163,58 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         end.whole = _told(end.usage, toll.heard)
         if answer.states:
             await self.memory.remember(toll.target.vendor, answer.states)
+        head = self._speak(told, errand, toll)
+        errand.exchange.record.finish = answer.finish
         spent = []
         if end.told and answer.usage is not None and toll.held.price is not None:
             nano = cost(answer.usage, toll.held.price, answer.service_tier)
             spent = [(b"x-tollhouse-cost-usd", dollars(nano).encode())]
-        await exchange.down.answer(200, [*headers.JSON, *head, *spent], answer.body)
+        await errand.exchange.down.answer(200, [*headers.JSON, *head, *spent], answer.body)
 
-    async def _relay(self, reply: Reply, stream: Stream, head: Headers, exchange: Exchange, toll: Toll) -> None:
+    async def _relay(self, reply: Reply, stream: Stream, told: Told, errand: Errand, toll: Toll) -> None:
         """Pass a stream on, part by part. Before the first part a failure is raised and nobody is the wiser."""
-        down, record, heard = exchange.down, exchange.record, toll.heard
-        meter = Meter(toll.held, heard, self.tokenizer, toll.target.model)
+        down, heard = errand.exchange.down, toll.heard
+        meter = Meter(toll.held, heard, self.tolls.tokenizer, toll.target.model)
         try:
-            part = await _next(reply, stream)
-            toll.spoke, toll.end.silent = True, self.clock() - toll.sent
-            record.first_part = round((self.clock() - record.started) * 1000, 3)
-            record.status = 200
-            await down.start(200, [*headers.STREAM, *head])
+            part = await self._opening(reply, stream, toll)
+            toll.first = self.clock()
+            toll.end.silent = toll.first - toll.sent
+            await down.start(200, [*headers.STREAM, *self._speak(told, errand, toll)])
             while part:
-                heard.add(part)
                 if stream.done and stream.states:
                     await self.memory.remember(toll.target.vendor, stream.states)
                 await down.write(part, more=not stream.done)
                 if heard.size > meter.enough and not stream.done:
                     await meter.check()
                 part = await _next(reply, stream)
+                heard.add(part)
             if not down.ended:
                 await down.write(b"", more=False)
             await reply.drain()
         finally:
             if not stream.done and (unread := reply.buffered()):
                 heard.add(stream.feed(unread))  # the client has not heard it, but the vendor said it
-            record.finish = stream.finish
+            if toll is errand.exchange.spoken:
+                errand.exchange.record.finish = stream.finish
             toll.end.beyond, toll.end.tier = meter.beyond, stream.service_tier
             toll.end.usage, toll.end.whole = stream.usage, stream.done and _told(stream.usage, heard)
+
+    async def _opening(self, reply: Reply, stream: Stream, toll: Toll) -> bytes:
+        """The first part that says something, with all opening words before it."""
+        said = await _next(reply, stream)
+        toll.heard.add(said)
+        until = self.clock() + _KEPT_SECONDS
+        while not (stream.done or len(said) > _OPENING_BYTES or any(toll.heard.text())):
+            try:
+                async with asyncio.timeout(until - self.clock()):
+                    part = await _next(reply, stream)
+            except TimeoutError:
+                break
+            if not part:
+                break
+            toll.heard.add(part)
+            said += part
+        return said
 
 
 def _told(usage: Usage | None, heard: Heard) -> bool:

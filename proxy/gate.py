@@ -17,24 +17,24 @@ from adapters.completion import error_object
 from adapters.envelope import Envelope, seal
 from adapters.sse import encode as event
 from proxy import headers, ledger
-from proxy.attempts import attempts
-from proxy.catalog import Route
+from proxy.chooser import Chooser
 from proxy.downstream import Downstream
-from proxy.forward import Exchange, Forward
 from proxy.ledger import Entry
-from proxy.routing import Order
-from proxy.telemetry import Attempt, Record, Sink
+from proxy.queue import NORMAL, URGENCIES
+from proxy.routing import TASKS
+from proxy.telemetry import Record, Sink
+from proxy.toll import Exchange
+from proxy.trip import Trip, Trips
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """What all requests share."""
+    """What all requests share. `longest` is how long one may take, in seconds."""
 
-    forward: Forward
-    primary: str | None
-    fallback: bool
-    order: Order
+    chooser: Chooser
+    trips: Trips
     sinks: Sequence[Sink]
     largest_body: int
+    longest: float
     clock: Callable[[], float]  # seconds, monotonic
     wall: Callable[[], float]  # seconds since the epoch
 
@@ -48,12 +48,13 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
             envelope = seal(await down.body(self.largest_body))
             entry = _entry(down, envelope, key, record.request_id)
             record.model, record.stream, record.user = envelope.model, envelope.stream, entry.user or None
-            book = self.forward.book
-            route = book.catalog.route(envelope.model, book.rows, primary=self.primary, fallback=self.fallback)
+            route = self.chooser.route(envelope.model)
             down.watch()
             stamp = Stamp(f"chatcmpl-{token}", int(self.wall()))
-            exchange = Exchange(envelope, stamp, down, record, entry)
-            await self._follow(route, exchange)
+            deadline = record.started + min(self.longest, headers.patience(down))
+            exchange = Exchange(envelope, stamp, down, record, entry, deadline)
+            urgency = URGENCIES.get(down.header(b"x-tollhouse-priority") or "", NORMAL)
+            await self.trips.go(Trip(route=route, exchange=exchange, task=_task(down, envelope), urgency=urgency))
         except Failure as failure:
             await _refuse(failure, down, record)
         except asyncio.CancelledError:
@@ -66,45 +67,27 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
             await _refuse(_ours(), down, record)
         finally:
             down.unwatch()
-            record.total = self._since(record.started)
+            record.total = round((self.clock() - record.started) * 1000, 3)
             if exchange is not None:
-                self.forward.close(exchange)
+                self.trips.close(exchange)
             for sink in self.sinks:
                 sink(record)
 
-    async def _follow(self, route: Route, exchange: Exchange) -> None:
-        """Ask one candidate after the other, as the plan says."""
-        tried = exchange.record.attempts
-        plan = attempts(self.order(route), choosy=not route.auto)
-        target = next(plan)
-        while True:
-            began = self.clock()
-            try:
-                await self.forward.attempt(target, exchange)
-                tried.append(Attempt(target.provider, target.model, "ok", self._since(began)))
-                return
-            except Failure as failure:
-                outcome = failure.kind.value
-                tried.append(Attempt(target.provider, target.model, outcome, self._since(began), failure.message))
-                if exchange.down.started:
-                    raise
-                try:
-                    target = plan.send(failure)
-                except StopIteration as stop:
-                    raise stop.value from failure
-                await self.forward.give_back(exchange, failure)
 
-    def _since(self, then: float) -> float:
-        return round((self.clock() - then) * 1000, 3)
+def _said(down: Downstream, envelope: Envelope, name: str, body: Any = None) -> str:
+    """By header, else by the body, else by its metadata."""
+    header = headers.spelled(down.header(f"x-tollhouse-{name}".encode()) or "")
+    return ledger.name(header or body or envelope.metadata.get(name))
+
+
+def _task(down: Downstream, envelope: Envelope) -> str | None:
+    """What the request is for; a word that nobody knows is none."""
+    task = _said(down, envelope, "task").lower()
+    return task if task in TASKS else None
 
 
 def _entry(down: Downstream, envelope: Envelope, key: str, request: str) -> Entry:
-    """Who spends: by header, else by the body, else by its metadata."""
-
-    def said(name: str, body: Any = None) -> str:
-        header = headers.spelled(down.header(f"x-tollhouse-{name}".encode()) or "")
-        return ledger.name(header or body or envelope.metadata.get(name))
-
+    """Who spends."""
     return Entry(
         id="",
         request=request,
@@ -112,8 +95,8 @@ def _entry(down: Downstream, envelope: Envelope, key: str, request: str) -> Entr
         model="",
         asked=ledger.name(envelope.model),
         key=key,
-        user=said("user", envelope.user),
-        agent=said("agent"),
+        user=_said(down, envelope, "user", envelope.user),
+        agent=_said(down, envelope, "agent"),
         stream=envelope.stream,
     )
 

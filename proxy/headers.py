@@ -3,7 +3,7 @@
 import math
 
 from adapters.base import Call, Failure, Kind, Target
-from proxy.downstream import Headers
+from proxy.downstream import Downstream, Headers
 from proxy.telemetry import Record
 
 JSON: Headers = ((b"content-type", b"application/json"),)
@@ -41,10 +41,26 @@ def refusal(failure: Failure, record: Record) -> Headers:
         said["retry-after"] = str(math.ceil(failure.retry_after))
         said["retry-after-ms"] = str(math.ceil(failure.retry_after * 1000))
     exhausted = failure.status >= 500 and failure.code != SHUTTING_DOWN and failure.kind is not Kind.STORE
-    if exhausted or failure.kind is Kind.BUDGET:
+    if exhausted or failure.kind in (Kind.BUDGET, Kind.REQUEST):
         # Everybody has been asked already, or the money is gone: that the client asks again by itself would not help.
         said["x-should-retry"] = "false"
     return [(name.encode(), _plain(value)) for name, value in said.items()]
+
+
+_PATIENCE = (b"x-tollhouse-timeout", b"x-stainless-read-timeout", b"x-stainless-timeout")
+
+
+def patience(down: Downstream) -> float:
+    """Seconds for which the client will wait for an answer, by its own word or by its SDK's; without one, for ever."""
+    for name in _PATIENCE:
+        value = down.header(name)
+        try:
+            seconds = float(value) if value else math.nan
+        except ValueError:
+            continue
+        if seconds > 0:
+            return seconds
+    return math.inf
 
 
 def spelled(value: str) -> str:

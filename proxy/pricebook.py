@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from adapters.base import Target
 from proxy.catalog import Catalog, ProviderRow
-from proxy.prices import Price
+from proxy.prices import Model, Price
 
 
 class Pricebook:
@@ -24,5 +24,9 @@ class Pricebook:
 
         None: the price is not known, which is not free. Dated names and aliases count as the entry that they mean.
         """
-        model = self.catalog.offer(self._by_name[target.provider], target.model)
+        model = self.entry(target)
         return (model.model, model.price_at(when)) if model else (target.model, None)
+
+    def entry(self, target: Target) -> Model | None:
+        """The entry of the table that a target means, if there is one."""
+        return self.catalog.offer(self._by_name[target.provider], target.model)

@@ -10,18 +10,33 @@ from typing import Any, Literal
 
 import msgspec
 
+from proxy import aliases, providers, resilience, spending
 from proxy import catalog as catalogs
-from proxy import providers, spending
 from proxy.bound import Rules
 from proxy.budget import Budget
-from proxy.catalog import Catalog
+from proxy.catalog import Catalog, Group
 from proxy.environment import Environment, Secret, flag, reason, wrong_with
+from proxy.health import Policy
 from proxy.prices import PriceTableError
 from proxy.providers import Provider
+from proxy.resilience import Hedging, Retries
+from proxy.routing import STRATEGIES
+from proxy.timeouts import LONGEST, Timeouts, check_seconds
 
-Strategy = Literal["fallback"]
-STRATEGIES: tuple[Strategy, ...] = ("fallback",)
-_LONGEST = 1e6  # seconds; clocks and timers overflow somewhere above it
+__all__ = [
+    "Alerting",
+    "File",
+    "Hedging",
+    "Limits",
+    "Retries",
+    "Settings",
+    "SettingsError",
+    "Timeouts",
+    "is_loopback",
+    "load",
+    "routing_state",
+    "shipped_prices",
+]
 
 
 class SettingsError(ValueError):
@@ -30,25 +45,6 @@ class SettingsError(ValueError):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
-
-
-def _check_seconds(name: str, seconds: float) -> None:
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(f"`{name}` must be more than 0 and at most {_LONGEST:.0f} seconds")
-
-
-class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Seconds. A whole answer is written before its first byte comes, so that one is waited for longer."""
-
-    connect: float = 5.0
-    first_byte: float = 60.0  # of a streamed answer
-    first_byte_plain: float = 300.0  # of an answer that comes whole
-    idle: float = 120.0  # between two reads
-    total: float = 900.0
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            _check_seconds(name, getattr(self, name))
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +56,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     images_from_private_networks: bool = False
 
     def __post_init__(self) -> None:
-        _check_seconds("image_seconds", self.image_seconds)
+        check_seconds("image_seconds", self.image_seconds)
         for name in ("body", "image"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1 byte")
@@ -83,8 +79,13 @@ class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     limits: Limits = Limits()
     spending: Rules = Rules()
     alerts: Alerting = Alerting()
+    retries: Retries = Retries()
+    hedging: Hedging = Hedging()
     budgets: Any = None  # read by `proxy.spending`
     providers: Any = None  # read by `proxy.providers`
+    aliases: Any = None  # read by `proxy.aliases`, and so are the tasks
+    tasks: Any = None
+    health: Any = None  # read by `proxy.resilience`
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +97,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     off: Mapping[str, str]  # providers without a key, and the variable that would bring each into being
     primary: str | None
     fallback: bool
-    strategy: Strategy
+    strategy: str
+    tasks: Mapping[str, str]  # task -> provider
+    groups: tuple[Group, ...]
+    health: Policy
+    retries: Retries
+    hedging: Hedging
     catalog: Catalog
     pricing: Path
     budgets: tuple[Budget, ...]
@@ -126,7 +132,10 @@ def load(
     env = Environment(environ)
     path = config or env.text("TOLLHOUSE_CONFIG")
     file = _file(env, path)
+    before = len(env.faults)
     found = providers.read(env, file.providers, f"{path}: providers")
+    catalog = _catalog(env)
+    sure = catalog if len(env.faults) == before else None
     client_keys = env.secrets("TOLLHOUSE_CLIENT_KEYS")
     admin_key = env.secret("TOLLHOUSE_ADMIN_KEY")
     _check_open(env, host, bool(client_keys and admin_key))
@@ -138,7 +147,12 @@ def load(
         primary=providers.primary(env, found),
         fallback=env.read("ENABLE_LLM_FALLBACK", flag, True, "true or false"),
         strategy=env.read("LLM_ROUTING_STRATEGY", _strategy, "fallback", f"one of {', '.join(STRATEGIES)}"),
-        catalog=_catalog(env),
+        tasks=aliases.tasks(env, file.tasks, f"{path}: tasks", found),
+        groups=aliases.read(env, file.aliases, f"{path}: aliases", sure, found),
+        health=resilience.health(env, file.health, f"{path}: health"),
+        retries=file.retries,
+        hedging=file.hedging,
+        catalog=catalog,
         pricing=_pricing(env),
         budgets=spending.read(env, file.budgets, f"{path}: budgets"),
         spending=file.spending,
@@ -167,8 +181,8 @@ def _redis(env: Environment) -> Secret | None:
     return url
 
 
-def _strategy(text: str) -> Strategy:
-    return STRATEGIES[STRATEGIES.index(text.lower())]
+def _strategy(text: str) -> str:
+    return {name: name for name in STRATEGIES}[text.lower()]
 
 
 def _format(text: str) -> Literal["json", "console"]:
@@ -182,7 +196,7 @@ def _level(text: str) -> str:
 
 def _seconds(text: str) -> float:
     seconds = float(text)
-    if not 0 <= seconds <= _LONGEST:
+    if not 0 <= seconds <= LONGEST:
         raise ValueError(text)
     return seconds
 
@@ -222,7 +236,8 @@ def _file(env: Environment, path: str | None) -> File:
     except msgspec.ValidationError as error:
         env.faults.append(f"{path}: {error}")
         rest = raw if isinstance(raw, dict) else {}
-        return File(providers=rest.get("providers"), budgets=rest.get("budgets"))
+        untyped = ("providers", "budgets", "aliases", "tasks", "health")
+        return msgspec.convert({name: rest.get(name) for name in untyped}, File)
 
 
 def _pricing(env: Environment) -> Path:
@@ -247,3 +262,22 @@ def shipped_prices() -> Path:
     here = Path(__file__).resolve().parent
     packed = here / "assets" / "pricing.yaml"
     return packed if packed.exists() else here.parent / "pricing.yaml"
+
+
+def routing_state(settings: Settings) -> Mapping[str, str]:
+    """Who is chosen and how, in words: for the log at start-up, and for `check`."""
+    health, hedging = settings.health, settings.hedging
+    rows = aliases.rows_of(settings.providers)
+    said = [
+        f"{aliases.shown(group)} ({' '.join([str(len(group.members)), *filter(None, [group.strategy])])})"
+        for group in settings.groups
+    ]
+    idle = [aliases.shown(group) for group in settings.groups if not settings.catalog.serves(group, rows)]
+    state = {
+        "strategy": settings.strategy,
+        "groups": ", ".join(said) or "none",
+        "health": f"opens at {health.consecutive} failures in a row, or {health.rate:.0%} of {health.least} or more "
+        f"requests in {health.window:g} s; for {health.cooldown:g} s, at most {health.longest:g} s",
+        "hedging": f"on (at most {hedging.spend:.0%} on top)" if hedging.enabled else "off",
+    }
+    return {**state, "idle": f"no member has a key: {', '.join(idle)}"} if idle else state

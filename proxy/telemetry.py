@@ -11,8 +11,10 @@ import msgspec
 import structlog
 
 from adapters.base import Failure, Kind, Usage
+from proxy.routing import Out
 
 _OURS = frozenset({Kind.BUDGET.value, Kind.STORE.value})
+HEDGE_LOST = "hedge_lost"  # the outcome of an attempt that was cancelled because another answered first
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -23,6 +25,19 @@ class Attempt(msgspec.Struct, frozen=True):
     outcome: str
     milliseconds: float
     message: str | None = None
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a request went where it went. Names are provider/model; `waited` is in milliseconds, for a rate limit."""
+
+    strategy: str
+    group: str | None = None  # the alias that was asked for
+    task: str | None = None
+    order: tuple[str, ...] = ()  # who was to be asked, first one first
+    out: tuple[Out, ...] = ()
+    least_bad: bool = False  # all circuits were open: the first of `order` was asked all the same
+    waited: float = 0.0
+    hedged: bool = False  # a second one was asked before the first had answered
 
 
 class Record(msgspec.Struct):
@@ -43,9 +58,16 @@ class Record(msgspec.Struct):
     cost_nano: int | None = None  # nano-dollars; None: the price, or the usage, is not known
     estimated: bool | None = None  # the vendor did not say what was used; the row of the ledger has our count
     attempts: list[Attempt] = []
+    decision: Decision | None = None
     warnings: str = ""
     first_part: float | None = None
     total: float = 0.0
+    numbered: int = 0  # attempts for which money was held, or was to be
+
+    def next_attempt(self) -> int:
+        """The number of an attempt for which money is held, from 1 on."""
+        self.numbered += 1
+        return self.numbered
 
     @property
     def asked(self) -> int:
@@ -64,7 +86,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 def log_request(record: Record) -> None:
     """The line: everything that is known, nothing that is not."""
     fields = {key: value for key, value in msgspec.to_builtins(record).items() if value not in (None, "", [])}
-    fields.pop("started")
+    del fields["started"], fields["numbered"]
     structlog.get_logger().info("request", **fields)
 
 

@@ -7,7 +7,8 @@ much). Redirects are never followed: they would carry a key to who knows whom.
 
 import asyncio
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Self
 
 import aiohttp
@@ -16,13 +17,18 @@ from yarl import URL
 from adapters import ADAPTERS
 from adapters.base import Call, Failure, Kind
 from proxy.providers import Provider
-from proxy.settings import Timeouts
+from proxy.timeouts import Timeouts, Timings
+
+__all__ = ["LARGEST_ANSWER", "Reply", "Timeouts", "Timings", "Upstream", "credentials"]
 
 # An answer that comes whole is held in memory; no vendor's is larger than a few inline images.
 LARGEST_ANSWER = 128 * 1024 * 1024
 # Shorter than any vendor's own: a connection that the other side is about to close must not be taken for good.
 _KEEPALIVE_SECONDS = 30.0
 _DRAIN_SECONDS = 1.0
+# Of the time that a vendor may take in all: who is left with less cannot be said to have kept silent for too long. With
+# a little more than that, it is our own work before the sending that is missing.
+_HURRIED = 0.9
 
 
 def credentials(provider: Provider) -> Mapping[str, str]:
@@ -56,8 +62,6 @@ class Upstream:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # All but the connecting is timed by `Reply`, which knows what it waits for.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect),
             auto_decompress=False,
         )
         return self
@@ -66,42 +70,61 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    def send(self, provider: str, call: Call) -> "Reply":
-        """An attempt, to be entered with `async with`: sent then, and closed whatever happens."""
+    def send(self, provider: str, call: Call, timings: Timings | None = None, deadline: float | None = None) -> "Reply":
+        """An attempt, to be entered with `async with`: sent then, and closed whatever happens.
+
+        `timings` are the model's own, if it has any; `deadline` is how long the client waits, in seconds from then on.
+        """
         assert self._session is not None, "enter the upstream first"
-        request = self._session.post(
+        timings = timings or self._timeouts.general
+        request = partial(
+            self._session.post,
             URL(self._urls[provider] + call.path, encoded=True),
             data=call.body,
             headers={**self._headers[provider], **call.headers},
             allow_redirects=False,
+            # All but the connecting is timed by `Reply`, which knows what it waits for.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timings.connect),
         )
-        return Reply(request, self._timeouts, stream=call.reading.stream)
+        return Reply(request, timings, stream=call.reading.stream, deadline=deadline)
 
 
 class Reply:
     """One answer of a vendor. To leave the context is to close it: a body that was not read to its end takes its
     connection down with it, so that the vendor hears at once that nobody listens any more."""
 
-    def __init__(self, request: Awaitable[aiohttp.ClientResponse], timeouts: Timeouts, *, stream: bool) -> None:
+    def __init__(
+        self,
+        request: Callable[[], Awaitable[aiohttp.ClientResponse]],
+        timings: Timings,
+        *,
+        stream: bool,
+        deadline: float | None,
+    ) -> None:
         self._request = request
-        self._timeouts = timeouts
-        self._first_byte = timeouts.first_byte if stream else timeouts.first_byte_plain
+        self._timings = timings
+        self._first_byte = timings.first_byte if stream else timings.first_byte_plain
+        self._seconds = timings.total if deadline is None else min(timings.total, deadline)
+        self._hurried = self._seconds < _HURRIED * timings.total
         self._deadline = 0.0
         self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> Self:
+        if self._seconds <= 0:
+            raise _too_late()
         now = asyncio.get_running_loop().time()
-        self._deadline = now + self._timeouts.total
+        self._deadline = now + self._seconds
+        patience = now + self._first_byte
         try:
-            async with asyncio.timeout_at(min(now + self._first_byte, self._deadline)):
-                self._response = await self._request
+            async with asyncio.timeout_at(min(patience, self._deadline)):
+                self._response = await self._request()
         except aiohttp.ConnectionTimeoutError as error:
             raise _unreachable("no connection in time") from error
         except aiohttp.ClientConnectorError as error:
             raise _unreachable(_why(error)) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, TimeoutError):
-                raise _silent() from error
+                raise self._silence(patience) from error
             raise _broken(error, "upstream_connection_error") from error
         return self
 
@@ -124,14 +147,18 @@ class Reply:
     async def read(self) -> bytes | None:
         """The next bytes as they come, None at the end. Raises `Failure` when the vendor breaks off or falls silent."""
         assert self._response is not None
-        now = asyncio.get_running_loop().time()
+        patience = asyncio.get_running_loop().time() + self._timings.idle
         try:
-            async with asyncio.timeout_at(min(now + self._timeouts.idle, self._deadline)):
+            async with asyncio.timeout_at(min(patience, self._deadline)):
                 return await self._response.content.readany() or None
         except TimeoutError as error:
-            raise _silent() from error
+            raise self._silence(patience) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(error, "upstream_stream_truncated") from error
+
+    def _silence(self, patience: float) -> Failure:
+        """What came to its end: our patience with the vendor, or the client's with us."""
+        return _too_late() if self._hurried and self._deadline < patience else _silent()
 
     def buffered(self) -> bytes:
         """What has arrived and was not read yet; never waits, never raises."""
@@ -171,6 +198,13 @@ def _broken(error: Exception, code: str) -> Failure:
 
 def _silent() -> Failure:
     return Failure(Kind.TIMEOUT, "The provider did not answer in time.", status=504, code="upstream_timeout")
+
+
+def _too_late() -> Failure:
+    """The client's own deadline: it says nothing of the vendor, and leaves no time for another one."""
+    return Failure(
+        Kind.CALLER, "The request's deadline was over before it was answered.", status=504, code="deadline_exceeded"
+    )
 
 
 def _why(error: Exception) -> str:

@@ -12,6 +12,8 @@ from tests.tollhouse import Tollhouse
 # Short enough for a test to wait for a vendor that hangs, long enough for a busy machine.
 TIMEOUTS = "timeouts: {connect: 2, first_byte: 2, first_byte_plain: 2, idle: 2, total: 30}\n"
 LIMITS = "limits: {body: 1048576, images_from_private_networks: true}\n"
+# Whoever fails is asked once: what happens then is told by the tests of retries, which have houses of their own.
+ONCE = "retries: {rounds: 1, queue: 0}\n"
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +43,15 @@ def environ_of(simulator: Simulator) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def _tollhouse(_simulator: Simulator) -> Iterator[Tollhouse]:
-    with Tollhouse.start(environ_of(_simulator), config=TIMEOUTS + LIMITS) as tollhouse:
+    with Tollhouse.start(environ_of(_simulator), config=TIMEOUTS + LIMITS + ONCE) as tollhouse:
         yield tollhouse
 
 
 @pytest.fixture
 def tollhouse(_tollhouse: Tollhouse, simulator: Simulator) -> Tollhouse:
-    """The proxy, in front of vendors as after their start."""
+    """The proxy, in front of vendors as after their start, and in its eyes as well as on the first day."""
+    for vendor in ("openai", "anthropic", "gemini"):
+        httpx.post(f"{_tollhouse.url}/providers/health/{vendor}/reset").raise_for_status()
     return _tollhouse
 
 

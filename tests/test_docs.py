@@ -31,6 +31,7 @@ CLASSES = {
     Kind.QUOTA: "Q",
     Kind.KEY: "K",
     Kind.MODEL: "K",
+    Kind.REQUEST: "R",
 }
 
 

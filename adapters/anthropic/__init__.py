@@ -5,5 +5,6 @@ from adapters.anthropic.count import counted, counting
 from adapters.anthropic.errors import error
 from adapters.anthropic.request import headers, needs, request
 from adapters.anthropic.stream import stream
+from adapters.headroom import in_times as headroom
 
-__all__ = ["counted", "counting", "error", "headers", "needs", "request", "response", "stream"]
+__all__ = ["counted", "counting", "error", "headers", "headroom", "needs", "request", "response", "stream"]

@@ -182,8 +182,8 @@ def finish(reason: str | None, *, called: bool, said: bool) -> str:
 
 
 def malformed(reason: str) -> Failure:
-    """The model produced something that its own server could not read."""
-    return Failure(Kind.TRANSIENT, f"The model's output was malformed ({reason}).", code="upstream_malformed_output")
+    """The model produced something that its own server could not read: so it was with this request, no sickness."""
+    return Failure(Kind.REQUEST, f"The model's output was malformed ({reason}).", code="upstream_malformed_output")
 
 
 def unsigned() -> Failure:

@@ -10,11 +10,10 @@ from adapters.base import Failure, Kind
 from adapters.errors import Rule, Said, Verdict
 
 _RELAYED_POLICY = Verdict(Kind.POLICY, 400, "content_filter", "invalid_request_error")
-_ONE_TOO_LARGE = Verdict(Kind.RATE_LIMITED, 429, "rate_limit_exceeded", "rate_limit_error")
-# One request that this account cannot pay is no reason to bench the provider (OpenRouter and its like).
-_CANNOT_AFFORD = Verdict(
-    Kind.TRANSIENT, 503, "upstream_quota_exhausted", hush="The provider would not serve this much."
-)
+# More than a minute's tokens at once, or more than this account can pay (OpenRouter and its like): a smaller request
+# will be served, so this is no reason to bench anybody.
+_ONE_TOO_LARGE = Verdict(Kind.REQUEST, 429, "rate_limit_exceeded", "rate_limit_error")
+_CANNOT_AFFORD = Verdict(Kind.REQUEST, 503, "upstream_quota_exhausted", hush="The provider would not serve this much.")
 
 RULES: tuple[Rule, ...] = (
     Rule(400, errors.TOO_LONG, frozenset({"context_length_exceeded"})),
@@ -40,7 +39,9 @@ RULES: tuple[Rule, ...] = (
     Rule(404, errors.MODEL, frozenset({"model_not_found"})),
     Rule(429, errors.QUOTA, frozenset({"insufficient_quota", "billing_hard_limit_reached"})),
     Rule(429, _ONE_TOO_LARGE, texts=("request too large",)),
-    Rule(0, errors.OVERLOADED, frozenset({"server_is_overloaded", "slow_down"})),
+    Rule(0, errors.SLOW_DOWN, frozenset({"slow_down"})),
+    Rule(503, errors.SLOW_DOWN, texts=("slow down",)),
+    Rule(0, errors.OVERLOADED, frozenset({"server_is_overloaded"})),
 )
 
 

@@ -14,6 +14,7 @@ from proxy.simulator.delivery import Delivery
 from proxy.simulator.faults import Rack
 from proxy.simulator.house import House
 from proxy.simulator.ledger import Ledger
+from proxy.simulator.limits import Limits
 from proxy.simulator.listeners import Door, Listeners
 from proxy.simulator.vocabulary import VENDORS
 
@@ -39,11 +40,11 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 async def serve(options: argparse.Namespace) -> None:
     """Open the doors, say where they are, and wait for the end."""
     counting.choose(options.tokens)
-    rack, ledger = Rack(), Ledger()
+    rack, limits, ledger = Rack(), Limits(), Ledger()
     delivery = Delivery(ledger, options.pace)
-    houses = {v: House(v, rack, ledger, delivery) for v in VENDORS}
+    houses = {v: House(v, rack, limits, ledger, delivery) for v in VENDORS}
     doors = {v: Door(options.host, getattr(options, f"{v}_port"), houses[v].handle) for v in VENDORS}
-    control = Control(houses, rack, ledger, Listeners(doors))
+    control = Control(houses, rack, limits, ledger, Listeners(doors))
     front = Door(options.host, options.control_port, control.handle)
     for door in (*doors.values(), front):
         await door.open()

@@ -95,6 +95,20 @@ class Simulator:
         """No more faults, at one vendor or all."""
         self.order("DELETE", "/faults", vendor=vendor)
 
+    def limit(self, vendor: str, *, model: str = "", **rates: tuple[int, int]) -> None:
+        """From now on the vendor limits its rate: requests=(limit, window in milliseconds), tokens=..., and at
+        Anthropic input_tokens, output_tokens. `model` is a prefix; all models that fit share the limit."""
+        said = {kind: {"limit": limit, "window_ms": window} for kind, (limit, window) in rates.items()}
+        self.order("POST", "/limits", {"vendor": vendor, "model": model, **said})
+
+    def limits(self) -> list[dict[str, Any]]:
+        """The rate limits that stand."""
+        return list(self.order("GET", "/limits")["limits"])
+
+    def clear_limits(self, vendor: str | None = None) -> None:
+        """No more rate limits, at one vendor or all."""
+        self.order("DELETE", "/limits", vendor=vendor)
+
     def script(self, vendor: str, *answers: Mapping[str, Any], repeat: bool = False) -> None:
         """The next answers of a vendor, in order; fields as in `vocabulary.Scripted`."""
         self.order("POST", "/script", {"vendor": vendor, "answers": list(answers), "repeat": repeat})
@@ -107,12 +121,17 @@ class Simulator:
         """The finished entries, oldest first."""
         return list(self.order("GET", "/ledger", vendor=vendor)["entries"])
 
+    def arrivals(self, vendor: str | None = None) -> list[dict[str, Any]]:
+        """Each request that wanted an answer of a model, in the order of its arrival (`started`, in Unix seconds), be
+        it refused, broken or still waiting; fields as in `ledger.Entry`."""
+        return list(self.order("GET", "/arrivals", vendor=vendor)["arrivals"])
+
     def totals(self) -> dict[str, Any]:
         """{vendor: {model: {"requests": n, bucket: tokens}}}."""
         return dict(self.order("GET", "/ledger/totals"))
 
     def clear_ledger(self) -> None:
-        """Forget the finished entries."""
+        """Forget the finished entries, and who arrived when."""
         self.order("DELETE", "/ledger")
 
     def requests(self, vendor: str | None = None) -> list[dict[str, Any]]:

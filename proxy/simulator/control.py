@@ -1,4 +1,4 @@
-"""The control port: faults, scripts, the ledger and what arrived, for tests and demos."""
+"""The control port: faults, rate limits, scripts, the ledger and what arrived, for tests and demos."""
 
 from collections.abc import Callable
 from typing import Any, get_args
@@ -10,6 +10,7 @@ from proxy.simulator.failures import failure
 from proxy.simulator.faults import Fault, Rack
 from proxy.simulator.house import House
 from proxy.simulator.ledger import Ledger
+from proxy.simulator.limits import Limit, Limits
 from proxy.simulator.listeners import Listeners
 from proxy.simulator.vocabulary import VENDORS, Json, Request, Scripted, VendorName
 
@@ -28,8 +29,10 @@ class ScriptOrder(msgspec.Struct, forbid_unknown_fields=True):
 class Control:
     """One method per endpoint; `ROUTES` maps them."""
 
-    def __init__(self, houses: dict[VendorName, House], rack: Rack, ledger: Ledger, listeners: Listeners) -> None:
-        self.houses, self.rack, self.ledger, self.listeners = houses, rack, ledger, listeners
+    def __init__(
+        self, houses: dict[VendorName, House], rack: Rack, limits: Limits, ledger: Ledger, listeners: Listeners
+    ) -> None:
+        self.houses, self.rack, self.limits, self.ledger, self.listeners = houses, rack, limits, ledger, listeners
 
     def handle(self, connection: Connection, request: Request) -> None:
         """Answer one request."""
@@ -73,6 +76,19 @@ class Control:
             self.rack.clear(vendor)
         return {"faults": self.rack.faults}
 
+    def add_limit(self, request: Request) -> Any:
+        limit = msgspec.json.decode(request.body, type=Limit)
+        self.limits.add(limit)
+        return limit
+
+    def show_limits(self, request: Request) -> Any:
+        return {"limits": [buckets.limit for buckets in self.limits.all]}
+
+    def clear_limits(self, request: Request) -> Any:
+        for vendor in self._vendors(request):
+            self.limits.clear(vendor)
+        return self.show_limits(request)
+
     def add_script(self, request: Request) -> Any:
         order = msgspec.json.decode(request.body, type=ScriptOrder)
         script = self.houses[order.vendor].script
@@ -93,6 +109,10 @@ class Control:
     def totals(self, request: Request) -> Any:
         return self.ledger.totals()
 
+    def arrivals(self, request: Request) -> Any:
+        vendors = self._vendors(request)
+        return {"arrivals": [e for e in self.ledger.arrivals if e.vendor in vendors]}
+
     def clear_ledger(self, request: Request) -> Any:
         self.ledger.clear()
         return {}
@@ -112,8 +132,8 @@ class Control:
         return {}
 
     def reset(self, request: Request) -> Any:
-        """As on the first day: no faults, scripts, entries, requests, nor cached prompts."""
-        for step in (self.clear_faults, self.clear_script, self.clear_ledger, self.clear_requests):
+        """As on the first day: no faults, limits, scripts, entries, requests, nor cached prompts."""
+        for step in (self.clear_faults, self.clear_limits, self.clear_script, self.clear_ledger, self.clear_requests):
             step(request)
         self.rack.reset()
         for house in self.houses.values():
@@ -166,11 +186,15 @@ ROUTES: dict[tuple[str, str], Callable[[Control, Request], Any]] = {
     ("POST", "/faults"): Control.add_fault,
     ("GET", "/faults"): Control.faults,
     ("DELETE", "/faults"): Control.clear_faults,
+    ("POST", "/limits"): Control.add_limit,
+    ("GET", "/limits"): Control.show_limits,
+    ("DELETE", "/limits"): Control.clear_limits,
     ("POST", "/script"): Control.add_script,
     ("DELETE", "/script"): Control.clear_script,
     ("GET", "/ledger"): Control.show_ledger,
     ("DELETE", "/ledger"): Control.clear_ledger,
     ("GET", "/ledger/totals"): Control.totals,
+    ("GET", "/arrivals"): Control.arrivals,
     ("GET", "/open"): Control.open,
     ("GET", "/requests"): Control.requests,
     ("DELETE", "/requests"): Control.clear_requests,

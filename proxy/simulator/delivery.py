@@ -45,7 +45,7 @@ class Delivery:
         elif answer.events is None:
             connection.reply(answer.status, answer.headers, answer.body)
             entry.usage = answer.usage
-            self.ledger.close(entry, "complete", billed)
+            self.ledger.close(entry, "refused" if answer.limited else "complete", billed)
         elif self.pace == 0:
             data = b"".join(chunk(e.data) for e in answer.events)
             connection.write(head(answer.status, [*answer.headers, CHUNKED]) + b"\r\n" + data + b"0\r\n\r\n")
@@ -169,7 +169,7 @@ class Delivery:
             return await self._stream(connection, answer, entry)
         connection.reply(answer.status, answer.headers, answer.body)
         entry.usage = answer.usage
-        return "complete"
+        return "refused" if answer.limited else "complete"
 
     async def _drip(self, connection: Connection, answer: Answer, fault: Fault, entry: Entry) -> Outcome:
         """Byte by byte. In a stream each byte is a chunk of its own."""

@@ -24,6 +24,7 @@ from proxy.simulator.errors import JSON_TYPES, STREAM_TYPES, error_body, headers
 from proxy.simulator.failures import FAILURES
 from proxy.simulator.faults import Rack
 from proxy.simulator.ledger import Entry, Ledger, tag
+from proxy.simulator.limits import Header, Limits
 from proxy.simulator.serials import remember_signatures, without_nulls
 from proxy.simulator.tokens import Memory, implicit_usage, marked_usage, output_usage, prompt_tokens
 from proxy.simulator.vocabulary import Answer, Ask, Event, Json, Refusal, Request, Scripted, Usage, VendorName
@@ -40,11 +41,12 @@ SIGNATURES = re.compile(r'"(?:thoughtSignature|signature)"\s*:\s*"([^"]+)"')
 
 
 class Refused(Exception):
-    """The vendor turns the request down."""
+    """The vendor turns the request down; `limited`, with headers of its own, if there were too many before it."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, headers: list[Header] | None = None) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+        self.headers, self.limited = headers or [], headers is not None
 
 
 class Script:
@@ -64,9 +66,9 @@ class Script:
 class House:
     """The state of one vendor and its door: `handle`."""
 
-    def __init__(self, vendor: VendorName, rack: Rack, ledger: Ledger, delivery: Delivery) -> None:
+    def __init__(self, vendor: VendorName, rack: Rack, limits: Limits, ledger: Ledger, delivery: Delivery) -> None:
         self.vendor = vendor
-        self.rack, self.ledger, self.delivery = rack, ledger, delivery
+        self.rack, self.limits, self.ledger, self.delivery = rack, limits, ledger, delivery
         self.script = Script()
         self.memory = Memory()
         self.requests: deque[Request] = deque(maxlen=KEPT_REQUESTS)
@@ -80,6 +82,8 @@ class House:
         body = _decoded(request)
         entry.model, entry.stream = self._model_and_stream(request, body)
         billed = request.method == "POST" and _is_generation(request.path)
+        if billed:
+            self.ledger.arrivals.append(entry)
         fault = self.rack.strike(self.vendor, entry.model, request.body) if self.rack.faults else None
         if fault is not None and self.delivery.breaks_early(connection, fault, self.vendor, entry, billed):
             entry.client_tag = tag(request.body)
@@ -88,6 +92,8 @@ class House:
             answer = self._answer(request, body, entry)
         except Refused as refused:
             answer = self.refused(refused.refusal, entry)
+            answer.headers += refused.headers
+            answer.limited = refused.limited
             entry.client_tag = tag(request.body)
         entry.status = answer.status
         self.delivery.deliver(connection, answer, fault, self.vendor, entry, billed)
@@ -105,7 +111,9 @@ class House:
 
     def _headers(self, entry: Entry, stream: bool = False) -> list[tuple[str, str]]:
         kind = STREAM_TYPES if stream else JSON_TYPES
-        return headers(self.vendor, entry.request_id, kind[self.vendor])
+        usual = headers(self.vendor, entry.request_id, kind[self.vendor])
+        buckets = self.limits.of(self.vendor, entry.model)
+        return usual if buckets is None else list((dict(usual) | dict(buckets.headers())).items())
 
     def _key_refusal(self, request: Request) -> Refusal | None:
         bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
@@ -196,6 +204,9 @@ class House:
     def _generated(self, ask: Ask, pen: Any, entry: Entry) -> Answer:
         """The model's answer, by script or by its own head."""
         entry.client_tag = tag(ask.user_text.encode("utf-8", "replace"))
+        buckets = self.limits.of(self.vendor, entry.model)
+        if buckets is not None and (denial := buckets.admit(entry.model, prompt_tokens(ask))):
+            raise Refused(*denial)
         scripted = self.script.next() if self.script.answers else None
         if scripted is not None and (scripted.raw is not None or scripted.raw_chunks is not None):
             return self._raw(scripted, entry)
@@ -207,6 +218,8 @@ class House:
         usage.out_text, usage.out_reasoning = (n * ask.extra.get("n", 1) for n in output_usage(plan))
         if self.vendor == "anthropic":
             usage = anthropic_pen.reported(ask, usage)
+        if buckets is not None:
+            buckets.answered(usage.completion)
         if ask.stream:
             events = list(pen.events(ask, plan, usage))
             return Answer(200, self._headers(entry, stream=True), events=events, usage=usage)

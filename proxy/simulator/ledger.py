@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import msgspec
 from proxy.simulator.counting import tokens
 from proxy.simulator.vocabulary import VENDORS, Event, Usage, VendorName
 
-Outcome = Literal["complete", "cancelled", "fault", "open"]
+Outcome = Literal["complete", "cancelled", "fault", "refused", "open"]  # refused: beyond a rate limit
 TAG = re.compile(rb"\btag=([\w.:-]+)")
 MOST_ENTRIES = 200_000
 
@@ -58,6 +59,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.arrivals: deque[Entry] = deque(maxlen=MOST_ENTRIES)  # in the order of `started`; some are not over
         self.finished = 0
         self.received = dict.fromkeys(VENDORS, 0)
         self.in_progress = dict.fromkeys(VENDORS, 0)
@@ -106,8 +108,9 @@ class Ledger:
                 future.set_result(None)
 
     def clear(self) -> None:
-        """Forget all finished entries."""
+        """Forget all finished entries, and who arrived when."""
         self.entries.clear()
+        self.arrivals.clear()
         self.finished = 0
 
     def totals(self) -> dict[str, Any]:

@@ -148,10 +148,14 @@ class Request(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What goes back: `body` whole, or `events` one by one. `headers` has no length and no framing."""
+    """What goes back: `body` whole, or `events` one by one. `headers` has no length and no framing.
+
+    `limited`: a refusal because of a rate limit.
+    """
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes = b""
     events: list[Event] | None = None
     usage: Usage = msgspec.field(default_factory=Usage)
+    limited: bool = False

@@ -16,6 +16,7 @@ from proxy.ledger import Counter, Entry
 LARGEST_STATE = 256 * 1024  # characters; no vendor's reasoning state of one step is larger
 MOST_STATES = 100_000  # the oldest go first: state that was never asked for must not fill a disk
 PAGE = 500  # rows that are read at once
+OLD_NOTICE_SECONDS = 30 * 86_400  # a notice that nobody changed for so long may be taken down
 
 
 class StoreError(Exception):
@@ -47,8 +48,62 @@ class Hold(msgspec.Struct, frozen=True):
     amount: int
 
 
-class Store(Protocol):
-    """What is kept for a request until another one needs it, and all the money."""
+class Notice(msgspec.Struct, frozen=True):
+    """What stands on the board under a key: the serial number of its last change, and its text.
+
+    `ours` in the answer of `pin` alone: it was done. The text does not tell: somebody else may have put up the same.
+    """
+
+    serial: int
+    text: bytes
+    ours: bool = False
+
+
+class Notices(msgspec.Struct, frozen=True):
+    """What has changed on the board: `serial` is the number of the last change of all, `at` the store's clock (ms)."""
+
+    serial: int
+    at: int
+    changed: Mapping[str, Notice]
+
+
+class Board(Protocol):
+    """A notice board that all replicas read: small texts, each changed by whoever saw its last state.
+
+    It knows nothing of what the texts mean. Serial numbers grow with each change, not by one. A board may be forgotten:
+    a Redis comes back empty. No number comes again on the next one, so nobody takes its texts for those that he saw.
+    """
+
+    look_seconds: float  # how often to ask for notices, if no bell rings
+
+    async def pin(self, key: str, serial: int, text: bytes, *, ring: bool) -> Notice:
+        """Put up `text` if the notice of `key` is still the one of `serial` (0: none was there); one act.
+
+        Returns what stands there now: with a new serial number, and `ours`, if it was done; `Notice(0, b"")` if nothing
+        stands there any more. `ring`: the others hear of it at once. Raises `StoreError`; it may have been done then.
+        """
+        ...
+
+    async def notices(self, since: int) -> Notices:
+        """All notices that were changed after the serial number `since`; 0: all. Raises `StoreError`.
+
+        If the board was forgotten since, its `serial` is below `since`, and `changed` is empty: ask for all then, and
+        put up again what is missing.
+        """
+        ...
+
+    async def bell(self) -> None:
+        """Returns when somebody rang since the last call, ourselves included; never, where there is no bell.
+
+        It may also return though nobody rang: the first time, and when it is in order again. Raises `StoreError` when
+        it is out of order, and at once while it cannot be repaired: look then, wait a little, and call again. Raises
+        `StoreError` too when the store is closed.
+        """
+        ...
+
+
+class Store(Board, Protocol):
+    """What is kept for a request until another one needs it, all the money, and the board."""
 
     async def open(self) -> None:
         """Connect. Raises `StoreError` if the store cannot be used now; it may be called again."""

@@ -1,7 +1,8 @@
 """The shared store: Redis. Each act that must be one act is one script; all its keys lie in one hash slot.
 
 A slow Redis is worse than a dead one: every call is bounded, nothing is tried twice, and whoever calls hears of it.
-Here is what need not be one act: states, and what is only read. The money has a connection of its own.
+Here is what need not be one act: states, and what is only read. The money has a connection of its own, and so has the
+bell.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -17,7 +18,18 @@ from redis.exceptions import RedisError
 from proxy import ledger
 from proxy.budget import Alert, Ask, Granted, Refused
 from proxy.ledger import Counter, Entry
-from proxy.store import LARGEST_STATE, MOST_STATES, PAGE, Hold, Settlement, StoreError, redis_words
+from proxy.store import (
+    LARGEST_STATE,
+    MOST_STATES,
+    PAGE,
+    Hold,
+    Notice,
+    Notices,
+    Settlement,
+    StoreError,
+    redis_words,
+)
+from proxy.store.redis_board import Bell, RedisBoard, channel
 from proxy.store.redis_lane import Lane
 from proxy.store.redis_money import PREFIX, Money, acts, script
 
@@ -36,8 +48,11 @@ class RedisStore:
     """A store that any number of replicas share; `replica` must be the name of no other.
 
     An empty Redis knows no epoch: the first acts on money raise `Lost`, as in one that forgot, and `recover` begins it.
-    Of the waits see `Money`. Every call ends in three times `timeout` seconds, those of many parts aside.
+    Of the waits see `Money`, and of `idle` see `Bell`. Every call ends in three times `timeout` seconds, those of many
+    parts and the bell aside.
     """
+
+    look_seconds = 1.0  # the bell rings before
 
     def __init__(
         self,
@@ -51,6 +66,7 @@ class RedisStore:
         patience: float = 10.0,
         longest: float = 60.0,
         pause: float = 0.05,
+        idle: float = 1.0,
     ) -> None:
         self._most_states = most_states
         pool = BlockingConnectionPool.from_url(
@@ -65,9 +81,13 @@ class RedisStore:
         )
         self._redis: Any = Redis.from_pool(pool)  # its types cannot tell that replies are text
         self._remember = self._redis.register_script(script("remember"))
-        money = {**pool.connection_kwargs, "decode_responses": False, "socket_timeout": None}  # the lane has its own
-        lane = Lane(pool.connection_class(**money), acts().values(), timeout)
+        own = {**pool.connection_kwargs, "decode_responses": False, "socket_timeout": None}  # they bound their waits
+        lane = Lane(pool.connection_class(**own), acts().values(), timeout)
         self._money = Money(lane, replica, keep=days, quiet=quiet, patience=patience, longest=longest, pause=pause)
+        listening = pool.connection_class(**own)
+        bell = channel(int(listening.db))
+        self._board = RedisBoard(self._redis, bell)
+        self._bell = Bell(listening, bell, seconds=timeout, idle=idle)
 
     async def open(self) -> None:
         """See whether it is there, and whether it would throw money away when its memory is full."""
@@ -158,8 +178,23 @@ class RedisStore:
                 async with self._redis.pipeline(transaction=True) as pipe:
                     await pipe.unlink(*(f"{PREFIX}:{name}" for name in names)).zrem(_INDEX, *names).execute()
 
+    async def pin(self, key: str, serial: int, text: bytes, *, ring: bool) -> Notice:
+        """Put up a text where that notice still stands. If this raises, it may stand there all the same."""
+        with _foreign():
+            return await self._board.pin(key, serial, text, ring=ring)
+
+    async def notices(self, since: int) -> Notices:
+        """All notices that were changed after that serial number."""
+        with _foreign():
+            return await self._board.notices(since)
+
+    async def bell(self) -> None:
+        """Returns when somebody rang in this database, and when a subscription begins."""
+        await self._bell.heard()
+
     async def close(self) -> None:
         """Let go of the connections. Nobody need wait for this replica in a recovery."""
+        await self._bell.close()
         await self._money.leave()
         await self._redis.aclose()
 

@@ -41,3 +41,11 @@ CREATE TABLE IF NOT EXISTS alert (
     key TEXT NOT NULL,
     PRIMARY KEY (label, key)
 ) STRICT, WITHOUT ROWID;
+
+-- What all workers are to know of each other; the highest serial number is the last change.
+CREATE TABLE IF NOT EXISTS board (
+    key TEXT PRIMARY KEY,
+    serial INTEGER NOT NULL,
+    text BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS board_serial ON board (serial);

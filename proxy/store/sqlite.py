@@ -18,7 +18,17 @@ from typing import TypeVar
 
 from proxy.budget import Alert, Ask, Granted, Refused
 from proxy.ledger import Counter, Entry
-from proxy.store import LARGEST_STATE, MOST_STATES, Hold, Settlement, StoreError, sqlite_money
+from proxy.store import (
+    LARGEST_STATE,
+    MOST_STATES,
+    Hold,
+    Notice,
+    Notices,
+    Settlement,
+    StoreError,
+    sqlite_board,
+    sqlite_money,
+)
 
 T = TypeVar("T")
 _BUSY_SECONDS = 0.25
@@ -33,6 +43,8 @@ _PRUNES = 8  # transactions of one call
 class SqliteStore:
     """A store in a file. `wall` is its clock, in seconds since the epoch."""
 
+    look_seconds = 0.2  # to look is to read a file
+
     def __init__(self, path: Path, *, most_states: int = MOST_STATES, wall: Callable[[], float] = time.time) -> None:
         self._path = path
         self._most_states = most_states
@@ -40,6 +52,7 @@ class SqliteStore:
         self._thread = ThreadPoolExecutor(1, "sqlite")
         self._connection: sqlite3.Connection | None = None
         self._closed = False
+        self._ended = asyncio.Event()
 
     async def open(self) -> None:
         """Open the file, and make it if it is not there. After a failure it may be called again."""
@@ -134,12 +147,26 @@ class SqliteStore:
         for hold in holds:
             sqlite_money.keep(file, hold, self._now() + _RESTORED_SECONDS * _MILLI)
 
+    async def pin(self, key: str, serial: int, text: bytes, *, ring: bool) -> Notice:
+        """Put up a text where that notice still stands. There is no bell to ring."""
+        return await self._act(lambda file: sqlite_board.pin(file, key, serial, text, self._wall()))
+
+    async def notices(self, since: int) -> Notices:
+        """All notices that were changed after that serial number."""
+        return await self._read(lambda file: sqlite_board.notices(file, since, self._now()))
+
+    async def bell(self) -> None:
+        """There is none: between processes a file cannot call. Raises `StoreError` when the store is closed."""
+        await self._ended.wait()
+        raise StoreError("the store is closed")
+
     async def close(self) -> None:
         """Close the file."""
         if self._connection is not None:
             await self._run(self._connection.close)
             self._connection = None
         self._closed = True
+        self._ended.set()
         self._thread.shutdown(wait=False)
 
     async def _act(self, act: Callable[[sqlite3.Connection], T]) -> T:

@@ -20,7 +20,7 @@ from proxy.budget import Alert, Ask, Budget, Granted, Limit, Refused
 from proxy.journal import Journal
 from proxy.ledger import Counter, Entry, labels
 from proxy.metrics import Metrics
-from proxy.store import Hold, Settlement, Store, StoreError
+from proxy.store import Hold, Notice, Notices, Settlement, Store, StoreError
 from proxy.store.sqlite import SqliteStore
 
 GENEROUS = 20  # seconds: for a hang to be told from an answer, not for measuring
@@ -95,6 +95,14 @@ class Moody(SqliteStore):
         await self._door("recover")
         self.failing.pop("hold", None)
         await super().recover(rows, holds)
+
+    async def pin(self, key: str, serial: int, text: bytes, *, ring: bool) -> Notice:
+        await self._door("pin")
+        return await super().pin(key, serial, text, ring=ring)
+
+    async def notices(self, since: int) -> Notices:
+        await self._door("notices")
+        return await super().notices(since)
 
 
 class House:

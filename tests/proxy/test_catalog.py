@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from adapters.base import Capabilities, Failure, Kind
-from proxy.catalog import CREATED, LONGEST_NAME, Catalog, ProviderRow, Route, guess, load
+from proxy.catalog import CREATED, LONGEST_NAME, Catalog, Group, Member, ProviderRow, Route, load
 from proxy.prices import Limits, Micro, Model, Price, PriceTableError, Rates
 
 SHIPPED = load((Path(__file__).resolve().parents[2] / "pricing.yaml").read_bytes())
@@ -25,6 +25,7 @@ LLAMA = Model(
     prices=(Price(source="made up", per_mtok=Rates(input=Micro(1), output=Micro(1))),),
 )
 GROQ = ProviderRow(name="groq", vendor="openai", models=(LLAMA,), capabilities=Capabilities(input=("text",)))
+TWIN = msgspec.structs.replace(GROQ, name="twin")
 
 
 def order(route: Route) -> list[str]:
@@ -118,7 +119,7 @@ def test_a_target_carries_what_the_model_can_do_and_hold():
 
 @pytest.mark.parametrize("name", ["gpt-4o", "claude-opus-5-5", "meta/llama"])
 def test_without_fallback_only_the_asked_model_is_a_candidate(name):
-    rows = [*ALL, GROQ, msgspec.structs.replace(GROQ, name="twin")]
+    rows = [*ALL, GROQ, TWIN]
     assert len(SHIPPED.route(name, rows, fallback=False).candidates) == 1
 
 
@@ -226,80 +227,156 @@ def test_a_table_of_ones_own_may_know_other_providers():
     assert order(table.route("llama-2", [ProviderRow(name="groq", vendor="openai")])) == ["groq/llama-2"]
 
 
-# --- what is assumed of unknown models
+# --- who was asked for by name, and who only stands in
 
 
 @pytest.mark.parametrize(
-    ("row", "name", "expected"),
+    ("name", "rows", "fallback", "stand_ins", "candidates"),
     [
-        (ANTHROPIC, "claude-9", {"sampling": False, "forced_tool": False, "thinking": ("adaptive",), "prefill": False}),
-        (OPENAI, "gpt-9", {"sampling": True, "efforts": (), "max_tokens_field": "max_completion_tokens"}),
-        (GROQ, "whatever", {"input": ("text",)}),
-        (ProviderRow(name="x", vendor="openai"), "gpt-9", {"max_tokens_field": "either"}),
-        (GEMINI, "gemini-9-pro", {"efforts": ("low", "high"), "call_ids": True, "thinking_budget": None}),
-        (GEMINI, "gemini-3.9", {"efforts": ("low", "high"), "sampling": False}),
-        (GEMINI, "gemini-latest", {"efforts": ("low", "high"), "call_ids": True}),
-        (GEMINI, "gemini-2.5-x", {"efforts": (), "thinking_budget": (512, 24_576), "thinking_off": False}),
-        (GEMINI, "gemini-2.5-y", {"json_with_tools": False, "call_ids": False}),
-        (GEMINI, "gemini-2-x", {"thinking_budget": None, "thinking_off": True, "json_with_tools": False}),
-        (GEMINI, "gemini-1.9", {"thinking_budget": None, "thinking_off": True, "call_ids": False}),
-        (GEMINI, "gemma-9", {"system": False, "efforts": (), "sampling": True}),
-        (GEMINI, "gemma-9-x", {"input": ("text", "image"), "json_with_tools": False, "call_ids": False}),
+        pytest.param("gpt-4o", ALL, True, 1, 3, id="one offers it"),
+        pytest.param("meta/llama", [OPENAI, GROQ, TWIN], True, 2, 3, id="two offer it"),
+        pytest.param("meta/llama", [OPENAI, GROQ, TWIN], False, 1, 1, id="two offer it, one is asked"),
+        pytest.param("claude-opus-5-5", [OPENAI, GEMINI], True, 0, 2, id="its vendor has no key"),
+        pytest.param("gpt-7-nova", ALL, True, 1, 1, id="forwarded as it is"),
+        pytest.param("openai/gpt-4o", ALL, True, 1, 1, id="pinned"),
+        pytest.param("auto", ALL, True, 3, 3, id="auto: all are equal"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_unknown_model_is_assumed_to_do_the_least_of_its_generation(row, name, expected):
-    model = guess(row, name)
-    assert {key: getattr(model.capabilities, key) for key in expected} == expected
-    assert (model.prices, model.class_, model.price_at(0)) == ((), None, None)
+def test_the_first_stand_in_is_told(name, rows, fallback, stand_ins, candidates):
+    route = SHIPPED.route(name, rows, fallback=fallback)
+    assert (route.stand_ins, len(route.candidates)) == (stand_ins, candidates)
+    assert (route.group, route.weights, route.most) == (None, (), ())
+
+
+# --- aliases and groups
+
+
+def group(name: str, *models: str | Member, pattern: bool = False, strategy: str | None = None) -> Group:
+    members = tuple(Member(model=model) if isinstance(model, str) else model for model in models)
+    return Group(name=name, members=members, pattern=pattern, strategy=strategy)
+
+
+def test_a_group_is_its_members_in_their_order_with_their_weights():
+    cheap = group(
+        "cheap", "gemini/gemini-3.8-flash", Member(model="openai/gpt-6-luna", weight=3, most=20), strategy="cost"
+    )
+    route = SHIPPED.route("cheap", ALL, primary="openai", fallback=False, groups=[cheap])
+    assert order(route) == ["gemini/gemini-3.8-flash", "openai/gpt-6-luna"]
+    assert (route.asked, route.auto, route.pinned, route.group) == ("cheap", True, False, cheap)
+    assert (route.weights, route.most, route.stand_ins) == ((1, 3), (None, 20), 2)
 
 
 @pytest.mark.parametrize(
-    ("row", "context", "most", "expected"),
+    ("members", "rows", "expected"),
     [
         pytest.param(
-            OPENAI,
-            1_050_000,
-            128_000,
-            Capabilities(mid_system=True, max_tokens_field="max_completion_tokens"),
-            id="openai",
+            ["meta/llama"], [GROQ, TWIN], ["groq/meta/llama", "twin/meta/llama"], id="all who offer the model"
         ),
-        pytest.param(
-            ANTHROPIC,
-            1_000_000,
-            128_000,
-            Capabilities(
-                input=("text", "image", "file"),
-                sampling=False,
-                penalties=False,
-                efforts=("low", "medium", "high"),
-                thinking=("adaptive",),
-                thinking_off=False,
-                forced_tool=False,
-                mid_system=True,
-            ),
-            id="anthropic",
-        ),
-        pytest.param(
-            GEMINI,
-            1_048_576,
-            65_536,
-            Capabilities(
-                input=("text", "image", "audio", "video", "file"),
-                sampling=False,
-                penalties=False,
-                efforts=("low", "high"),
-                thinking_off=False,
-                call_ids=True,
-            ),
-            id="gemini",
-        ),
+        pytest.param(["gpt-4o"], ALL, ["openai/gpt-4o"], id="no equivalents"),
+        pytest.param(["gpt-7-nova"], ALL, ["openai/gpt-7-nova"], id="plainly a vendor's"),
+        pytest.param(["openai/new"], ALL, ["openai/new"], id="pinned, unknown"),
+        pytest.param(["openai/a", "anthropic/b"], [OPENAI], ["openai/a"], id="a provider that is off is left out"),
+        pytest.param(["claude-opus-5-5", "gpt-4o"], [OPENAI], ["openai/gpt-4o"], id="a vendor that is off is left out"),
+        pytest.param(["xai/grok", "gpt-4o"], [OPENAI], ["openai/gpt-4o"], id="any provider that is off"),
+        pytest.param(["gpt-4o", "openai/gpt-4o", "openai/b"], ALL, ["openai/gpt-4o", "openai/b"], id="no one twice"),
+        pytest.param(["text-embedding-3-small", "gpt-4o"], ALL, ["openai/gpt-4o"], id="who cannot chat is left out"),
+        pytest.param(["other", "gpt-4o"], ALL, ["openai/gpt-4o"], id="no chains"),
     ],
 )
-def test_what_is_assumed_of_a_vendors_newest(row, context, most, expected):
-    model = guess(row, "from-the-future")
-    assert model.limits == Limits(context=context, max_output=most)
-    assert model.capabilities == expected
+def test_the_members_of_a_group(members, rows, expected):
+    groups = [group("mine", *members), group("other", "gpt-4o-mini")]
+    assert order(SHIPPED.route("mine", rows, groups=groups)) == expected
+
+
+def test_of_one_who_is_named_twice_the_first_weight_holds():
+    mine = group("mine", Member(model="gpt-4o", weight=5, most=2), Member(model="openai/gpt-4o", weight=9))
+    route = SHIPPED.route("mine", ALL, groups=[mine])
+    assert (route.weights, route.most) == ((5,), (2,))
+
+
+def test_an_alias_goes_before_the_model_of_its_name_whose_own_it_may_be():
+    groups = [group("gpt-4o", "anthropic/claude-sonnet-5-5", "gpt-4o")]
+    route = SHIPPED.route("gpt-4o", ALL, groups=groups)
+    assert order(route) == ["anthropic/claude-sonnet-5-5", "openai/gpt-4o"]
+
+
+def test_a_member_that_is_nobodys_here_is_a_404():
+    with pytest.raises(Failure, match="set ANTHROPIC_API_KEY"):
+        SHIPPED.members("claude-opus-5-5", [OPENAI])
+
+
+def test_a_group_none_of_whose_members_is_on_is_a_503():
+    with pytest.raises(Failure, match="No provider is configured that could serve `mine`") as caught:
+        SHIPPED.route("mine", [OPENAI], groups=[group("mine", "gemini/x", "claude-opus-5-5")])
+    assert (caught.value.status, caught.value.code) == (503, "no_provider_available")
+
+
+PATTERNS = [
+    group("exact", "gpt-4o"),
+    group(r"gpt-3\.5-.*", "openai/gpt-6-luna", pattern=True),
+    group(r"claude-([0-9])-(.*)", r"anthropic/claude-\2-\1", pattern=True),
+    group(".*", "anthropic/claude-haiku-5-5", pattern=True),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("exact", ["openai/gpt-4o"], id="an exact name goes first"),
+        pytest.param("gpt-3.5-turbo", ["openai/gpt-6-luna"], id="the first pattern that fits"),
+        pytest.param("gpt-3x5-turbo", ["anthropic/claude-haiku-5-5"], id="a dot is a dot"),
+        pytest.param("claude-9-opus", ["anthropic/claude-opus-9"], id="with what was matched"),
+        pytest.param("my gpt-3.5-turbo", ["anthropic/claude-haiku-5-5"], id="matched whole"),
+        pytest.param("gemini-3.8-flash", ["anthropic/claude-haiku-5-5"], id="before the model of the name"),
+        pytest.param("gemini/gemini-3.8-flash", ["gemini/gemini-3.8-flash"], id="pinned is pinned"),
+        pytest.param("auto", [f"{p}/{STANDARD[p]}" for p in ("openai", "anthropic", "gemini")], id="auto is auto"),
+        pytest.param("x" * LONGEST_NAME, ["anthropic/claude-haiku-5-5"], id="as long as may be"),
+    ],
+)
+def test_a_pattern_takes_what_it_matches(name, expected):
+    assert order(SHIPPED.route(name, ALL, groups=PATTERNS)) == expected
+
+
+def test_auto_is_nobodys_alias():
+    assert SHIPPED.route("auto", ALL, groups=[group("auto", "gpt-4o")]).group is None
+
+
+def test_no_pattern_takes_a_name_beyond_measure():
+    with pytest.raises(Failure, match="does not exist"):
+        SHIPPED.route("x" * (LONGEST_NAME + 1), ALL, groups=PATTERNS)
+
+
+def test_a_pattern_tells_which_group_it_was():
+    found = SHIPPED.route("gpt-3.5-turbo", ALL, groups=PATTERNS).group
+    assert found == PATTERNS[1]
+
+
+@pytest.mark.parametrize(
+    ("mine", "rows", "served"),
+    [
+        pytest.param(group("a", "gemini/x", "openai/x"), [OPENAI], True, id="one is on"),
+        pytest.param(group("a", "gemini/x", "claude-opus-5-5"), [OPENAI], False, id="all are off"),
+        pytest.param(group("(a)", r"openai/\1", pattern=True), [OPENAI], True, id="a pattern whose provider is on"),
+        pytest.param(group("(a)", r"gemini/\1", pattern=True), [OPENAI], False, id="a pattern whose provider is off"),
+        pytest.param(group("(a)", r"x-\1", pattern=True), [OPENAI], True, id="who knows what a pattern will name"),
+        pytest.param(group("a", r"x-\1"), [OPENAI], False, id="without a pattern it is a name like any other"),
+    ],
+)
+def test_whether_anybody_of_a_group_can_be_asked(mine, rows, served):
+    assert SHIPPED.serves(mine, rows) is served
+
+
+def test_the_list_begins_with_the_aliases_that_are_served_and_no_patterns():
+    groups = [*PATTERNS, group("off", "gemini/x"), group("gpt-4o", "openai/gpt-6-luna")]
+    listed = SHIPPED.listing([OPENAI], groups=groups)
+    assert [(entry.id, entry.owned_by) for entry in listed[:2]] == [("exact", "tollhouse"), ("gpt-4o", "tollhouse")]
+    assert {entry.created for entry in listed[:2]} == {int(CREATED.timestamp())}
+    names = [entry.id for entry in listed]
+    assert len(names) == len(set(names))
+    assert {entry.owned_by for entry in listed[2:]} == {"openai"}
+
+
+# --- the table
 
 
 def test_a_fine_tuned_model_can_do_what_its_base_can_at_an_unknown_price():

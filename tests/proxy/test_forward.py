@@ -12,7 +12,7 @@ import pytest
 from proxy.ledger import Entry
 from proxy.simulator.client import Simulator
 from proxy.store.sqlite import SqliteStore
-from tests.conftest import LIMITS, TIMEOUTS, environ_of
+from tests.conftest import LIMITS, ONCE, TIMEOUTS, environ_of
 from tests.tollhouse import Tollhouse
 
 MODEL = "gpt-4o"
@@ -29,7 +29,7 @@ def start(simulator: Simulator, tmp_path: Path) -> Iterator[Start]:
 
     def started(config: str = "", **environ: str) -> Tollhouse:
         more = {"TOLLHOUSE_DATA_DIR": str(tmp_path), "ENABLE_LLM_FALLBACK": "true", **environ}
-        houses.append(Tollhouse.start({**environ_of(simulator), **more}, config=TIMEOUTS + LIMITS + config))
+        houses.append(Tollhouse.start({**environ_of(simulator), **more}, config=TIMEOUTS + LIMITS + ONCE + config))
         return houses[-1]
 
     yield started

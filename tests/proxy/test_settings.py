@@ -1,15 +1,21 @@
 """What can be set: each variable of the contract, good and bad; the YAML file; and that no secret is ever shown."""
 
 import math
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from adapters.base import Capabilities, Target
 from proxy import settings as real
+from proxy.aliases import rows_of
 from proxy.environment import Environment, Secret, wrong_with
+from proxy.health import Policy
 from proxy.providers import Provider
-from proxy.settings import Settings, SettingsError, is_loopback, shipped_prices
+from proxy.resilience import Hedging, Retries
+from proxy.routing import DEFAULT_TASKS, STRATEGIES
+from proxy.settings import Settings, SettingsError, is_loopback, routing_state, shipped_prices
 
 KEY = "sk-canary-1234567890"
 ONE = {"OPENAI_API_KEY": KEY}
@@ -54,6 +60,9 @@ def test_with_nothing_set_everything_has_its_default():
     assert settings.primary is None
     assert settings.fallback is True
     assert settings.strategy == "fallback"
+    assert settings.tasks == DEFAULT_TASKS
+    assert settings.groups == ()
+    assert (settings.health, settings.retries, settings.hedging) == (Policy(), Retries(), Hedging())
     assert settings.redis_url is settings.admin_key is None
     assert settings.client_keys == ()
     assert settings.data_dir == Path(".tollhouse")
@@ -76,7 +85,7 @@ def test_on_a_terminal_the_log_is_for_people():
         ("ENABLE_LLM_FALLBACK", "false", "fallback", False),
         ("ENABLE_LLM_FALLBACK", " TRUE ", "fallback", True),
         ("ENABLE_LLM_FALLBACK", "0", "fallback", False),
-        ("LLM_ROUTING_STRATEGY", "Fallback", "strategy", "fallback"),
+        *(("LLM_ROUTING_STRATEGY", name.title(), "strategy", name) for name in STRATEGIES),
         ("TOLLHOUSE_DATA_DIR", "/var/lib/tollhouse", "data_dir", Path("/var/lib/tollhouse")),
         ("TOLLHOUSE_LOG", "Console", "log_format", "console"),
         ("TOLLHOUSE_LOG_LEVEL", "DEBUG", "log_level", "debug"),
@@ -93,7 +102,7 @@ def test_a_variable_is_obeyed(name, value, field, expected):
     ("name", "value", "said"),
     [
         ("ENABLE_LLM_FALLBACK", "perhaps", "expected true or false; got 'perhaps'"),
-        ("LLM_ROUTING_STRATEGY", "random", "expected one of fallback; got 'random'"),
+        ("LLM_ROUTING_STRATEGY", "random", f"expected one of {', '.join(STRATEGIES)}; got 'random'"),
         ("PRIMARY_LLM_PROVIDER", "mistral", "expected one of openai, anthropic, gemini; got 'mistral'"),
         ("TOLLHOUSE_LOG", "xml", "expected json or console; got 'xml'"),
         ("TOLLHOUSE_LOG_LEVEL", "loud", "expected debug, info, warning or error; got 'loud'"),
@@ -410,6 +419,12 @@ def test_a_file_that_says_nothing_changes_nothing(text, tmp_path):
     [
         ("timeout: {}", "Object contains unknown field `timeout`"),
         ("timeouts: {conect: 1}", "Object contains unknown field `conect` - at `$.timeouts`"),
+        ("timeouts: {models: {'openai/*': {total: 0}}}", f"`models.openai/*.total` {LONG} - at `$.timeouts`"),
+        ("retries: {rounds: 0}", "`rounds` is from 1 to 10 - at `$.retries`"),
+        ("hedging: {spend: 7}", "`spend` is more than 0 and at most 1 - at `$.hedging`"),
+        ("health: {least: 0}", "health: `consecutive`, `least` and `probes` are at least 1"),
+        ("aliases: {x: []}", "aliases.x: expected at least one model"),
+        ("tasks: {fun: openai}", "tasks: expected one of analytical, creative, synthesis, speed, cost; got 'fun'"),
         ("timeouts: {connect: soon}", "Expected `float`, got `str` - at `$.timeouts.connect`"),
         ("limits: {body: true}", "Expected `int`, got `bool` - at `$.limits.body`"),
         ("limits: {body: 0}", "`body` must be at least 1 byte - at `$.limits`"),
@@ -523,3 +538,115 @@ def test_a_webhook_may_have_a_query_and_its_secret_is_one():
     assert found.alert_secret is not None
     assert found.alert_secret.reveal() == KEY
     assert real.Alerting(webhook="https://example.com/hook?wait=true").webhook
+
+
+# --- routing, health, retries
+
+
+def test_the_file_says_how_candidates_are_chosen(tmp_path):
+    path = written(
+        tmp_path,
+        """
+        aliases: {smart: [anthropic/claude-x, gpt-4o], cheap: {strategy: cost, models: [openai/a]}}
+        tasks: {speed: groq}
+        health: {probes: 1, cooldown: 60}
+        retries: {rounds: 1}
+        hedging: {enabled: true, spend: 0.1}
+        providers: [{name: groq}]
+        """,
+    )
+    settings = load({**ONE, "LLM_ROUTING_STRATEGY": "latency", "LLM_HEALTH_COOLDOWN_SECONDS": "30"}, config=path)
+    assert [(group.name, len(group.members), group.strategy) for group in settings.groups] == [
+        ("smart", 2, None),
+        ("cheap", 1, "cost"),
+    ]
+    assert settings.tasks == {**DEFAULT_TASKS, "speed": "groq"}
+    assert settings.health == Policy(probes=1, cooldown=30)
+    assert (settings.retries, settings.hedging) == (Retries(rounds=1), Hedging(enabled=True, spend=0.1))
+
+
+def test_their_faults_are_told_with_those_of_the_rest_of_the_file(tmp_path):
+    path = written(tmp_path, "aliases: {x: []}\ntasks: {fun: x}\nhealth: {a: 1}\nlimits: {body: 0}")
+    said = faults({}, config=path)
+    assert [line.removeprefix(f"{path}: ").split(":")[0] for line in said] == [
+        "`body` must be at least 1 byte - at `$.limits`",
+        "tasks",
+        "aliases.x",
+        "health",
+    ]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"TOLLHOUSE_PRICING": "/none.yaml"}, {"OPENAI_BASE_URL": "nowhere"}],
+    ids=["the table", "a provider"],
+)
+def test_where_something_could_not_be_read_no_member_of_an_alias_is_blamed(tmp_path, broken):
+    assert "aliases" not in fault({**ONE, **broken}, config=written(tmp_path, "aliases: {x: nobodys}"))
+    assert "aliases.x: `nobodys`" in fault(ONE, config=written(tmp_path, "aliases: {x: nobodys}"))
+
+
+def test_the_state_at_the_start_says_how_candidates_are_chosen(tmp_path):
+    path = written(
+        tmp_path,
+        "aliases: {smart: [anthropic/a, gpt-4o], cheap: {strategy: cost, models: [openai/a]}, /x.*/: gemini/x}\n"
+        "hedging: {enabled: true}\nhealth: {consecutive: 3, rate: 0.25, least: 4, window: 5, cooldown: 6, longest: 70}",
+    )
+    state = routing_state(load({**ONE, "LLM_ROUTING_STRATEGY": "cost"}, config=path))
+    assert state == {
+        "strategy": "cost",
+        "groups": "smart (2), cheap (1 cost), /x.*/ (1)",
+        "health": "opens at 3 failures in a row, or 25% of 4 or more requests in 5 s; for 6 s, at most 70 s",
+        "hedging": "on (at most 5% on top)",
+        "idle": "no member has a key: /x.*/",
+    }
+
+
+def test_the_state_without_groups_is_short():
+    state = routing_state(load(ONE))
+    assert (state["groups"], state["hedging"], "idle" in state) == ("none", "off", False)
+
+
+# --- the README
+
+
+def examples() -> list[str]:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"```yaml\n(# TOLLHOUSE_CONFIG.*?)```", readme, re.DOTALL)
+
+
+def test_what_the_readme_calls_the_defaults_are_the_defaults(tmp_path):
+    given, usual = load(ALL, config=written(tmp_path, examples()[0])), load(ALL)
+    for name in Settings.__struct_fields__:
+        if name not in ("providers", "catalog", "timeouts"):
+            assert getattr(given, name) == getattr(usual, name), name
+    for thinking in (Capabilities(), Capabilities(efforts=("low",))):
+        target = Target(provider="p", vendor="openai", model="m", capabilities=thinking, context=9, max_output=9)
+        assert given.timeouts.of(target) == usual.timeouts.of(target)
+
+
+def test_the_defaults_of_the_readme_are_complete():
+    said = msgspec.yaml.decode(examples()[0])
+    assert said.keys() == set(real.File.__struct_fields__)
+    for name, kind in (("health", Policy), ("retries", Retries), ("hedging", Hedging), ("timeouts", real.Timeouts)):
+        assert said[name].keys() == set(kind.__struct_fields__), name
+
+
+def test_the_readmes_example_of_routing_is_obeyed(tmp_path):
+    path = written(tmp_path, examples()[1])
+    settings = real.load(ALL, config=path)
+    assert "idle" not in routing_state(settings)
+    rows = rows_of(settings.providers)
+
+    def asked(name: str) -> list[str]:
+        route = settings.catalog.route(name, rows, groups=settings.groups)
+        return [f"{target.provider}/{target.model}" for target in route.candidates]
+
+    assert asked("smart") == ["anthropic/claude-opus-5-5", "openai/gpt-6.1-sol"]
+    assert asked("small") == asked("gpt-3.5-turbo") == ["openai/gpt-6-luna"]
+    assert asked("gpt-4o") == ["anthropic/claude-sonnet-5-5"]
+    assert asked("claude-3-haiku-20240307") == ["anthropic/claude-haiku-5-5"]
+    cheap = settings.catalog.route("cheap", rows, groups=settings.groups)
+    assert (cheap.weights, cheap.most) == ((1, 3), (None, 20))
+    assert settings.tasks["creative"] == "openai"
+    assert (settings.health.consecutive, settings.hedging.spend, settings.retries.rounds) == (3, 0.1, 3)

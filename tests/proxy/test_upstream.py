@@ -1,15 +1,16 @@
 """The way to the vendors: what is sent, and what its errors tell."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
 from adapters.base import Call, Failure, Kind, Reading, Warnings
 from proxy.environment import Secret
 from proxy.providers import Provider
-from proxy.settings import Timeouts
+from proxy.timeouts import Timeouts, Timings
 from proxy.upstream import Reply, Upstream, credentials
 
 TIMES = Timeouts(connect=2, first_byte=2, first_byte_plain=2, idle=2, total=10)
@@ -140,3 +141,135 @@ async def test_draining_does_not_wait_for_a_vendor_that_never_ends() -> None:
             assert await reply.read() == b"ok"
             await reply.drain()
         await asyncio.wait_for(gone.wait(), 5)
+
+
+# --- whose patience it was
+
+SHORT = 0.05
+LONG = 3600.0  # who waits for that has forgotten the test, which waits for less
+PATIENT = Timeouts(connect=LONG, first_byte=LONG, first_byte_plain=LONG, idle=LONG, total=LONG)
+
+
+def timings(**given: float) -> Timings:
+    return Timings(
+        **{"connect": LONG, "first_byte": LONG, "first_byte_plain": LONG, "idle": LONG, "total": LONG, **given}
+    )
+
+
+@asynccontextmanager
+async def silent(start: bytes = b"", timeouts: Timeouts = PATIENT) -> AsyncIterator[Upstream]:
+    """An upstream to a vendor that says `start`, and nothing more for as long as one listens."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(start)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, Upstream([provider(f"http://127.0.0.1:{port}")], timeouts, agent="t") as upstream:
+        yield upstream
+
+
+async def failure_of(reply: Reply) -> Failure:
+    with pytest.raises(Failure) as caught:
+        async with asyncio.timeout(20), reply:
+            await reply.body()
+    return caught.value
+
+
+BEGUN = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "stream", "given"),
+    [
+        pytest.param(b"", True, {"first_byte": SHORT}, id="the first byte of a stream"),
+        pytest.param(b"", False, {"first_byte_plain": SHORT}, id="the first byte of a whole answer"),
+        pytest.param(BEGUN, True, {"idle": SHORT}, id="between two reads"),
+        pytest.param(BEGUN, True, {"total": SHORT}, id="all of it"),
+        pytest.param(b"", True, {"total": SHORT}, id="all of it, with nothing said"),
+    ],
+)
+async def test_each_attempt_has_its_models_own_patience(start: bytes, stream: bool, given: dict[str, float]) -> None:
+    async with silent(start) as upstream:
+        failure = await failure_of(upstream.send("openai", call(stream=stream), timings(**given)))
+    assert (failure.kind, failure.status, failure.code) == (Kind.TIMEOUT, 504, "upstream_timeout")
+
+
+async def test_without_timings_the_general_ones_hold() -> None:
+    hasty = Timeouts(connect=LONG, first_byte=SHORT, first_byte_plain=LONG, idle=LONG, total=LONG)
+    async with silent(timeouts=hasty) as upstream:
+        failure = await failure_of(upstream.send("openai", call(stream=True)))
+    assert failure.kind is Kind.TIMEOUT
+
+
+@pytest.mark.parametrize("start", [b"", BEGUN], ids=["nothing said", "in the middle"])
+async def test_a_clients_deadline_that_is_over_is_not_the_vendors_fault(start: bytes) -> None:
+    async with silent(start) as upstream:
+        failure = await failure_of(upstream.send("openai", call(stream=True), timings(), SHORT))
+    assert (failure.kind, failure.status, failure.code) == (Kind.CALLER, 504, "deadline_exceeded")
+    assert failure.type == "server_error"
+
+
+async def test_a_deadline_does_not_make_anybody_more_patient() -> None:
+    async with silent() as upstream:
+        failure = await failure_of(upstream.send("openai", call(stream=True), timings(total=SHORT), LONG))
+        assert failure.kind is Kind.TIMEOUT
+        failure = await failure_of(upstream.send("openai", call(stream=True), timings(first_byte=SHORT), 0.5 * LONG))
+        assert failure.kind is Kind.TIMEOUT
+
+
+async def test_a_deadline_of_hardly_less_than_all_the_time_there_is_excuses_no_vendor() -> None:
+    async with silent() as upstream:
+        failure = await failure_of(upstream.send("openai", call(stream=True), timings(total=SHORT), 0.95 * SHORT))
+    assert failure.kind is Kind.TIMEOUT
+
+
+@pytest.mark.parametrize("deadline", [0.0, -3.0])
+async def test_after_the_deadline_nothing_is_sent_not_even_where_a_connection_is_at_hand(deadline: float) -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.read(65536):
+            heard.append(head)
+            if head.endswith(b'{"a":1}'):
+                writer.write(OK)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, Upstream([provider(f"http://127.0.0.1:{port}")], PATIENT, agent="t") as upstream:
+        async with upstream.send("openai", call()) as reply:
+            assert await reply.body() == b"ok"
+        before = b"".join(heard)
+        failure = await failure_of(upstream.send("openai", call(), timings(), deadline))
+        async with upstream.send("openai", call()) as reply:
+            assert await reply.body() == b"ok"
+        assert b"".join(heard) == before + before
+    assert (failure.kind, failure.code) == (Kind.CALLER, "deadline_exceeded")
+
+
+async def test_who_has_time_is_served_within_the_deadline() -> None:
+    async with (
+        vendor(OK) as (port, _),
+        Upstream([provider(f"http://127.0.0.1:{port}")], TIMES, agent="t") as upstream,
+        upstream.send("openai", call(), timings(), 10.0) as reply,
+    ):
+        assert await reply.body() == b"ok"
+
+
+async def test_who_cannot_be_connected_to_in_time_is_unreachable() -> None:
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # fill its queue: to whoever comes now the kernel says nothing
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        async with Upstream([provider(url)], Timeouts(connect=20), agent="t") as upstream:
+            failure = await failure_of(upstream.send("openai", call(), timings(connect=SHORT)))
+    assert (failure.kind, failure.code) == (Kind.UNREACHABLE, "upstream_connection_error")

@@ -73,10 +73,10 @@ def test_a_malformed_answer_with_something_usable_is_used(reason):
 
 
 @pytest.mark.parametrize("reason", sorted(MALFORMED))
-def test_a_malformed_answer_of_nothing_is_the_vendors_failure(reason):
+def test_a_malformed_answer_of_nothing_is_a_failure_of_this_request_alone(reason):
     with pytest.raises(Failure, match=reason) as raised:
         finish(reason, called=False, said=False)
-    assert (raised.value.kind, raised.value.code) == (Kind.TRANSIENT, "upstream_malformed_output")
+    assert (raised.value.kind, raised.value.code) == (Kind.REQUEST, "upstream_malformed_output")
 
 
 def test_a_missing_signature_is_not_the_vendors_sickness():

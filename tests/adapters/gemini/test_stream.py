@@ -62,13 +62,13 @@ DONE = fragment([{"text": "lo"}], finishReason="STOP")
         ),
         pytest.param(
             answers.sse([fragment([], finishReason="MALFORMED_FUNCTION_CALL")]),
-            Kind.TRANSIENT,
+            Kind.REQUEST,
             "upstream_malformed_output",
             id="a garbled call and nothing else",
         ),
         pytest.param(
             answers.sse([fragment([{"text": ""}], finishReason="MALFORMED_FUNCTION_CALL")]),
-            Kind.TRANSIENT,
+            Kind.REQUEST,
             "upstream_malformed_output",
             id="and an empty text",
         ),

@@ -68,7 +68,7 @@ def error(status: int, raw: bytes = b"", **headers: str) -> Failure:
         pytest.param(
             402,
             body("You requested up to 9 tokens, but can only afford 5."),
-            Kind.TRANSIENT,
+            Kind.REQUEST,
             503,
             "upstream_quota_exhausted",
             id="trap 21: not this much",
@@ -78,7 +78,7 @@ def error(status: int, raw: bytes = b"", **headers: str) -> Failure:
         pytest.param(
             413,
             body("Request too large for model `x` on tokens per minute (TPM)", "tokens", "rate_limit_exceeded"),
-            Kind.RATE_LIMITED,
+            Kind.REQUEST,
             429,
             "rate_limit_exceeded",
             id="more than a minute's tokens (Groq)",
@@ -105,7 +105,7 @@ def error(status: int, raw: bytes = b"", **headers: str) -> Failure:
             429, body(code="insufficient_quota"), Kind.QUOTA, 503, "upstream_quota_exhausted", id="trap 20: no money"
         ),
         pytest.param(
-            429, body("Request too large for gpt-4o"), Kind.RATE_LIMITED, 429, "rate_limit_exceeded", id="one too large"
+            429, body("Request too large for gpt-4o"), Kind.REQUEST, 429, "rate_limit_exceeded", id="one too large"
         ),
         pytest.param(500, body("status 429"), Kind.TRANSIENT, 502, None, id="trap 43: digits say nothing"),
         pytest.param(503, body(code="slow_down"), Kind.OVERLOADED, 503, "server_is_overloaded", id="overloaded"),
@@ -140,7 +140,7 @@ def test_a_code_says_more_than_a_status(status, code, kind):
 
 @pytest.mark.parametrize("words", ["but can only afford 5", "or use fewer max_tokens"])
 def test_trap_21_one_request_that_cannot_be_paid_says_nothing_of_the_next(words):
-    assert error(402, body(words)).kind is Kind.TRANSIENT
+    assert error(402, body(words)).kind is Kind.REQUEST
 
 
 @pytest.mark.parametrize(
@@ -211,6 +211,42 @@ def test_a_proper_error_is_relayed_to_the_byte():
 def test_the_wait_is_told():
     assert error(429, body(), retry_after="7").retry_after == 7
     assert error(429, b"slow", retry_after_ms="500").retry_after == 0.5
+
+
+@pytest.mark.parametrize(
+    ("raw", "told", "wait"),
+    [
+        pytest.param(body(code="slow_down"), {}, 60, id="by its code: a minute"),
+        pytest.param(body("Slow down, please."), {}, 60, id="by its message: a minute"),
+        pytest.param(body("Slow down.", code="server_is_overloaded"), {}, 60, id="whatever else it says"),
+        pytest.param(body(code="slow_down"), {"retry_after": "7"}, 60, id="less is too soon"),
+        pytest.param(body(code="slow_down"), {"retry_after": "90"}, 90, id="more is obeyed"),
+        pytest.param(body(code="server_is_overloaded"), {}, 5, id="busy: soon"),
+        pytest.param(body(code="server_is_overloaded"), {"retry_after": "7"}, 7, id="busy: as it says"),
+    ],
+)
+def test_who_is_too_busy_says_for_how_long(raw, told, wait):
+    failure = error(503, raw, **told)
+    assert (failure.kind, failure.retry_after) == (Kind.OVERLOADED, wait)
+
+
+@pytest.mark.parametrize(
+    ("status", "raw", "kind"),
+    [
+        (429, body(), Kind.RATE_LIMITED),
+        (429, body("Request too large"), Kind.REQUEST),
+        (429, body(code="insufficient_quota"), Kind.QUOTA),
+        (401, body(), Kind.KEY),
+        (404, body(code="model_not_found"), Kind.MODEL),
+        (500, body(), Kind.TRANSIENT),
+        (504, body(), Kind.TIMEOUT),
+        (502, b"<html>", Kind.TRANSIENT),
+    ],
+    ids=lambda value: value.value if isinstance(value, Kind) else None,
+)
+def test_the_vendors_own_wait_is_told_with_every_kind_of_failure(status, raw, kind):
+    failure = error(status, raw, retry_after="7")
+    assert (failure.kind, failure.retry_after) == (kind, 7)
 
 
 @pytest.mark.parametrize("raw", [b"<html>Not here</html>", b""])

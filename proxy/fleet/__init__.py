@@ -1,0 +1,209 @@
+"""The health of all models at all providers, as this replica knows it, shared with the others in the background.
+
+A request asks only what is known here; nothing waits for the store but a probe of a half-open circuit, whose places are
+given out for the whole fleet. What this replica sees is said to the others a tenth of a second later, many outcomes at
+once; an opening, a reset, a rate limit at once. Whoever writes a cell has seen its last state (`Board.pin`): who comes
+second reads it again, adds what he saw, and writes then. While the store is away each goes on with what it knows.
+
+    word      what this replica has to say of a cell, and what becomes of a cell when it is said
+    sheet     one cell: what stands on the board, what is on its way there, what is not yet said
+    view      all sheets of this replica
+    exchange  what passes between the view and the board
+    way       the three circuits that a request goes through, and what is under way there
+    waiting   the requests under way at one model; whether it has stopped to answer
+    clock     the clock that all replicas share
+    chronicle what the log is told of a circuit
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+
+import msgspec
+import structlog
+
+from proxy.fleet.clock import SharedClock
+from proxy.fleet.exchange import Exchange
+from proxy.fleet.sheet import Sheet
+from proxy.fleet.view import View
+from proxy.fleet.way import Way
+from proxy.health import Cell, Outcome, Policy, Scope, Standing
+from proxy.health import cell as cells
+from proxy.health import circuit as circuits
+from proxy.store import Board, StoreError
+
+__all__ = ["Fleet", "Ticket"]
+
+_SCOPES: tuple[Scope, ...] = ("line", "provider", "model")  # the nearest first: it is asked for a place first
+
+
+class Ticket(msgspec.Struct):
+    """One attempt at one model, from its sending to its end. Made by `Fleet`, opaque to others."""
+
+    provider: str
+    model: str
+    sent: float  # seconds, by the clock
+    since: int = 0  # of the model's circuit when it was sent
+    probes: dict[str, str] = {}  # scope -> the name of its place there
+    answered: bool = False
+    number: int = 0
+    sinces: dict[str, int] = {}  # scope -> since when its circuit is as it was then
+    ended: bool = False
+
+
+class Fleet:
+    """One per process. `clock` in seconds, monotonic; `wall` in seconds since the epoch, until the store tells better.
+
+    `replica` names this process, and no other: it goes into the names of its probes, and marks what it has said.
+    `first_byte` is the time after which a request that nobody answers is given up, in seconds. Without `open` nothing
+    is shared.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        policy: Policy,
+        *,
+        replica: str,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        first_byte: float = 60.0,
+    ) -> None:
+        self._replica, self._clock, self._first_byte = replica, clock, first_byte
+        self._time = SharedClock(clock, wall)
+        self._view = View(policy, replica, self.now)
+        self.exchange = Exchange(board, self._view, self._time, clock)
+        self._ways: dict[tuple[str, str], Way] = {}
+        self._numbers = itertools.count(1)
+
+    @property
+    def policy(self) -> Policy:
+        """When circuits open, and for how long."""
+        return self._view.policy
+
+    async def open(self) -> None:
+        """Read the board once, if it can be had, and begin to listen and to tell. Never raises."""
+        await self.exchange.open()
+
+    async def close(self) -> None:
+        """Say what is unsaid, if that is quickly done, and stop."""
+        await self.exchange.close()
+
+    def now(self) -> int:
+        """The shared clock: the store's, as well as it is known; milliseconds since the epoch."""
+        return self._time.now()
+
+    def standing(self, provider: str, model: str) -> Standing:
+        """How it stands, as far as is known here. Never waits."""
+        return self._way(provider, model).standing(self.policy, self.now(), self._clock())
+
+    async def begin(
+        self, provider: str, model: str, needed: Mapping[str, int], *, force: bool = False
+    ) -> Ticket | None:
+        """An attempt is about to be sent; None if its circuit is half-open and all places for probes are taken.
+
+        With `force` it is sent even so. Waits only for a place (and for no longer than the store may take). `needed`
+        (`ratelimit.needs`) is taken off what the vendor's limits have left, until they are told anew: here, not for the
+        others.
+        """
+        way, number = self._way(provider, model), next(self._numbers)
+        probes: dict[str, str] = {}
+        half_open = way.state(self.now()) == "half_open"
+        if half_open and not await self._admitted(way, f"{self._replica}/{number}", probes) and not force:
+            return None
+        sinces: dict[str, int] = {scope: sheet.seen.circuit.since for scope, sheet in way.sheets.items()}
+        sent = self._clock()
+        way.waiting.begin(number, sent)
+        way.spend(needed, self.now())
+        return Ticket(provider, model, sent, sinces["model"], probes, number=number, sinces=sinces)
+
+    async def _admitted(self, way: Way, probe: str, probes: dict[str, str]) -> bool:
+        """A place in each circuit that is half-open, or none at all."""
+        admitted = False
+        try:
+            for scope in _SCOPES:
+                sheet = way.sheets[scope]
+                if self._half_open(sheet):
+                    if await self.exchange.place(sheet, probe):
+                        probes[scope] = probe
+                    elif self._half_open(sheet):  # else it has turned in the meantime
+                        return False
+            admitted = True
+        finally:
+            for scope in () if admitted else _SCOPES:
+                if probes.pop(scope, None):
+                    self._view.void(way.sheets[scope], probe)
+        return True
+
+    def _half_open(self, sheet: Sheet) -> bool:
+        return circuits.state(sheet.seen.circuit, self.now()) == "half_open"
+
+    def answered(self, ticket: Ticket) -> None:
+        """Its first part has come."""
+        ticket.answered = True
+        self._way(ticket.provider, ticket.model).waiting.answered(ticket.number, self._clock())
+
+    def end(self, ticket: Ticket, outcome: Outcome) -> None:
+        """How it ended. Never waits, never raises; each ticket once."""
+        if ticket.ended:
+            return
+        ticket.ended = True
+        way = self._way(ticket.provider, ticket.model)
+        try:
+            if outcome.failure is None and not outcome.left:
+                way.waiting.answered(ticket.number, self._clock())
+            for scope, sheet in way.sheets.items():
+                self._hear(ticket, scope, sheet, outcome)
+        except Exception:  # whoever calls this has better to do
+            structlog.get_logger().exception("health not counted", provider=ticket.provider, model=ticket.model)
+        finally:
+            way.waiting.end(ticket.number)
+
+    def _hear(self, ticket: Ticket, scope: Scope, sheet: Sheet, outcome: Outcome) -> None:
+        """What an outcome says to one circuit: nothing, if that has turned since the request was sent."""
+        circuit, probe, now = sheet.seen.circuit, ticket.probes.get(scope), self.now()
+        late = ticket.sinces.get(scope) != circuit.since and probe not in circuit.probes
+        report = cells.report(outcome, scope, self.policy, now, None if late else probe, late=late)
+        self._view.learn(sheet, report, now)
+
+    async def reset(self, provider: str, model: str | None = None) -> list[str]:
+        """Close circuits by hand, of a provider with all its models, or of one model; for all replicas. Returns their
+        names. Raises `StoreError` if the others cannot be told; here it is done all the same, and they are told when
+        the store is back."""
+        now = self.now()
+        chosen = [
+            sheet
+            for sheet in self._view
+            if sheet.known
+            and sheet.provider == provider
+            and (model is None or (sheet.scope == "model" and sheet.model == model))
+        ]
+        for sheet in chosen:
+            self._view.reset(sheet, now)
+        if self.exchange.opened:
+            await self.exchange.say(chosen)
+            if any(sheet.reset_unsaid for sheet in chosen):
+                raise StoreError("the other replicas are not told yet: the store is away")
+        return [sheet.name for sheet in chosen]
+
+    def shared(self) -> Mapping[tuple[str, str], Cell]:
+        """All cells, as all replicas see them: (provider, model), and (provider, "") for a provider's own."""
+        return {(sheet.provider, sheet.model): sheet.seen for sheet in self._view if sheet.key and sheet.known}
+
+    def own(self) -> Mapping[tuple[str, str], Cell]:
+        """What this replica alone has seen, its ways to the providers included: (provider, "line").
+
+        Circuits are everybody's: but for the ways they have only the counts here, and never open.
+        """
+        found = {}
+        for sheet in self._view:
+            cell = sheet.own(self.policy)
+            if cell.born:
+                found[sheet.provider, "line" if sheet.scope == "line" else sheet.model] = cell
+        return found
+
+    def _way(self, provider: str, model: str) -> Way:
+        way = self._ways.get((provider, model))
+        if way is None:
+            sheets: dict[Scope, Sheet] = {scope: self._view.sheet(provider, model, scope) for scope in _SCOPES}
+            way = self._ways[provider, model] = Way(sheets, self._first_byte)
+        return way

@@ -1,0 +1,78 @@
+"""What a request to one model goes through: the model's circuit, its provider's, and our own line to it."""
+
+from collections.abc import Mapping
+from operator import is_ as _is
+
+import msgspec
+
+from proxy.fleet.sheet import Sheet
+from proxy.fleet.waiting import Waiting
+from proxy.health import Cell, Policy, Scope, Standing
+from proxy.health import circuit as circuits
+from proxy.health import standing as standings
+from proxy.health.circuit import State
+from proxy.health.ratelimit import Windows
+
+_STALE_MS = 100  # of what changes by and by: an average fades, a share grows
+
+Cells = tuple[Cell, Cell, Cell]
+
+
+class Way:
+    """One for each model that is asked about. `first_byte`: seconds after which a request is given up."""
+
+    def __init__(self, sheets: Mapping[Scope, Sheet], first_byte: float) -> None:
+        self.sheets = sheets
+        self.waiting = Waiting()
+        self._model, self._provider, self._line = sheets["model"], sheets["provider"], sheets["line"]
+        self._first_byte = first_byte
+        self._told: Windows = {}  # of the cell that `_left` began with
+        self._left: Windows = {}  # the vendor's limits, less what was sent since they were told: this replica's guess
+        self._cells: Cells | None = None  # that `_base` was made of
+        self._base, self._from, self._until = Standing(), 0, 0
+
+    @property
+    def cells(self) -> Cells:
+        """As they are now."""
+        return self._model.seen, self._provider.seen, self._line.seen
+
+    def state(self, now: int) -> State:
+        """Of its circuits, the worst."""
+        states = {circuits.state(cell.circuit, now) for cell in self.cells if cell.circuit.opened}
+        return "open" if "open" in states else "half_open" if states else "closed"
+
+    def standing(self, policy: Policy, now: int, clock: float) -> Standing:
+        """How it stands at `now` of the shared clock, `clock` of this process's own."""
+        cells, waiting = self.cells, self.waiting
+        same = self._cells is not None and all(map(_is, cells, self._cells))
+        if not (same and self._from <= now < self._until):
+            self._remake(cells, policy, now)
+        return msgspec.structs.replace(
+            self._base,
+            windows=self._windows(),
+            in_flight=waiting.in_flight,
+            stalled=waiting.stalled(cells[0], clock, self._first_byte),
+        )
+
+    def spend(self, needed: Mapping[str, int], now: int) -> None:
+        """Take what a request needs off the vendor's limits, until they are told anew."""
+        self._left = {
+            kind: window.spent(need, now) if (need := needed.get(kind)) else window
+            for kind, window in self._windows().items()
+        }
+
+    def _remake(self, cells: Cells, policy: Policy, now: int) -> None:
+        model, provider, line = cells
+        self._cells, self._from = cells, now
+        self._base = standings.standing({"model": model, "provider": provider, "line": line}, policy, now)
+        turns = (*(cell.circuit.until for cell in cells), model.blocked)
+        self._until = min((turn for turn in turns if now < turn), default=now + _STALE_MS)
+        self._until = min(self._until, now + _STALE_MS)
+
+    def _windows(self) -> Windows:
+        told = self._model.seen.windows
+        if told is not self._told:
+            if told != self._told:
+                self._left = told
+            self._told = told
+        return self._left

@@ -1,0 +1,201 @@
+"""What one attempt may cost and did cost: held before it is sent, settled when it is over, whatever happened."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from adapters import ADAPTERS
+from adapters.base import Call, Failure, Fetched, Stamp, Target
+from adapters.envelope import Envelope
+from adapters.heard import Heard
+from proxy import ledger, tokens
+from proxy.bound import End, Quote, hints, quoted
+from proxy.downstream import Downstream
+from proxy.health.ratelimit import Windows
+from proxy.ledger import Entry
+from proxy.pricebook import Pricebook
+from proxy.prices import Price
+from proxy.race import Race
+from proxy.telemetry import HEDGE_LOST, Record
+from proxy.till import Held, Till
+from proxy.tokenizer import Tokenizer
+from proxy.upstream import Upstream
+
+_COUNT_SECONDS = 3.0  # that a vendor may take to count a prompt; after that the cheap bound has to do
+
+
+class Toll(msgspec.Struct):
+    """What one attempt owes: the hold, how it ended, what the client heard of it. Times in seconds, by the clock."""
+
+    held: Held
+    target: Target
+    heard: Heard
+    end: End
+    body: bytes = b""  # an answer that came whole and told no usage
+    sent: float = 0.0  # when
+    first: float | None = None  # when its first part came, of a stream
+    windows: Windows = {}  # what the vendor's limits have left
+    settled: bool = False
+
+
+class Exchange(msgspec.Struct):
+    """One request on its way: what came, who hears the answer, and what there is to say of it afterwards."""
+
+    envelope: Envelope
+    stamp: Stamp
+    down: Downstream
+    record: Record
+    entry: Entry  # what is known of a row of it before anybody is asked
+    deadline: float  # when the client does not wait any longer; seconds, by the clock
+    images: dict[str, Fetched] = {}  # fetched once, whoever is asked
+    tolls: list[Toll] = []  # of all attempts that were sent
+    race: Race | None = None  # between two that are asked at once
+    spoken: Toll | None = None  # whose answer the client hears
+
+    def claim(self, toll: Toll) -> None:
+        """This one has something to say: nobody else will."""
+        self.spoken = toll
+        if self.race is not None:
+            self.race.won()
+
+
+class Tolls(msgspec.Struct, frozen=True, kw_only=True):
+    """Takes them, and settles them."""
+
+    book: Pricebook
+    upstream: Upstream
+    till: Till
+    tokenizer: Tokenizer
+    clock: Callable[[], float]
+    replica: str  # the name of this process
+
+    async def take(self, call: Call, target: Target, exchange: Exchange) -> Toll:
+        """Hold what this attempt can cost at most. Raises `Failure`."""
+        model, price = self.book.price(target, exchange.stamp.created)
+        entry = msgspec.structs.replace(
+            exchange.entry,
+            id=f"{exchange.entry.request}/{exchange.record.next_attempt()}",
+            provider=target.provider,
+            model=ledger.name(model),
+            served=ledger.name(target.model),
+            owner=self.replica,
+        )
+        quote = self._quote(call, target, price, exchange) if price is not None else None
+
+        async def tighten(cheap: Quote) -> Quote:
+            exact = await self._count(call, target, exchange)
+            return cheap if exact is None else msgspec.structs.replace(cheap, prompt=min(cheap.prompt, exact))
+
+        toll = Toll(await self.till.hold(entry, price, quote, tighten), target, Heard(), End())
+        exchange.tolls.append(toll)
+        return toll
+
+    def _quote(self, call: Call, target: Target, price: Price, exchange: Exchange) -> Quote:
+        fetched = sum(len(image.data) for image in exchange.images.values()) if target.vendor != "openai" else 0
+        envelope = exchange.envelope
+        media = tokens.media(envelope)
+        prompt = tokens.prompt_bound(call.body, media, target, fetched=fetched)
+        return quoted(
+            prompt,
+            price,
+            hints(call.body, media, target.model),
+            target,
+            tier=envelope.tier,
+            cap=envelope.cap,
+            choices=envelope.choices,
+            predicted=len(envelope.fields.get("prediction", b"")) if b'"prediction"' in call.body else 0,
+        )
+
+    async def _count(self, call: Call, target: Target, exchange: Exchange) -> int | None:
+        """A bound of the prompt's tokens that is nearer than its bytes: the vendor's own count, or its tokenizer's."""
+        if hints(call.body, tokens.TEXT, target.model).searches:
+            return None  # nobody can count what will be found
+        adapter = ADAPTERS[target.vendor, "chat"]
+        counting = adapter.counting(call, target)
+        try:
+            async with asyncio.timeout(_COUNT_SECONDS):
+                if counting is not None:
+                    async with self.upstream.send(target.provider, counting) as reply:
+                        counted = adapter.counted(await reply.body()) if reply.status == 200 else None
+                        return tokens.margin(counted) if counted else None
+                if target.provider == "openai" and not tokens.media(exchange.envelope).payload:
+                    counted = 0
+                    for text in (call.body.decode("utf-8", "replace"), tokens.texts(call.body)):
+                        counted = max(counted, await self.tokenizer.count(text, target.model))
+                    return tokens.prompt_bound(call.body, tokens.media(exchange.envelope), target, text=counted)
+        except (Failure, TimeoutError):
+            pass
+        return None
+
+    async def give_back(self, toll: Toll, exchange: Exchange, failure: Failure) -> None:
+        """This attempt failed and another follows: settle it, and wait until the next can have its money."""
+        self._settle(toll, exchange, failure.status, failure.code or failure.kind.value, last=False)
+        if toll.held.amount:
+            await self.till.books.returned(toll.held.entry.id)
+
+    def lose(self, toll: Toll, exchange: Exchange) -> None:
+        """Another one answered first: this one was cancelled, and is paid for as one whose client left."""
+        self._settle(toll, exchange, 499, HEDGE_LOST, last=False)
+
+    def close(self, exchange: Exchange) -> None:
+        """The request is over: settle what is under way. Never waits, never raises.
+
+        A request that was forwarded has one last row, even if its last attempt never got that far.
+        """
+        status, code = exchange.record.status or 500, exchange.record.code
+        open_ones = [toll for toll in exchange.tolls if not toll.settled]
+        last = exchange.spoken if exchange.spoken in open_ones else open_ones[-1] if open_ones else None
+        for toll in open_ones:
+            if toll is last:
+                self._settle(toll, exchange, status, code, last=True)
+            else:
+                self.lose(toll, exchange)
+        if exchange.tolls and last is None:
+            self.till.books.book(
+                msgspec.structs.replace(
+                    exchange.tolls[-1].held.entry,
+                    id=f"{exchange.entry.request}/end",
+                    last=True,
+                    status=status,
+                    code=code,
+                    cost=0,
+                    held=0,
+                    price=None,
+                    total=exchange.record.total,
+                )
+            )
+
+    def _settle(self, toll: Toll, exchange: Exchange, status: int, code: str | None, *, last: bool) -> None:
+        toll.settled = True
+        record, held = exchange.record, toll.held
+        held.entry = msgspec.structs.replace(
+            held.entry,
+            status=status,
+            code=code,
+            last=last,
+            first=record.first_part if last else None,
+            total=round((self.clock() - record.started) * 1000, 3),
+        )
+        if toll.end.free or toll.end.told:
+            entry = self.till.settle(held, toll.end)
+            if last and not toll.end.free:
+                record.usage, record.cost_nano = entry.usage, entry.cost
+        else:
+            if toll.first is None:
+                toll.end.silent = self.clock() - toll.sent
+            if last:
+                record.usage, record.estimated = toll.end.usage, True
+            self.till.settle_later(held, self._estimated(toll, exchange.envelope))
+
+    async def _estimated(self, toll: Toll, envelope: Envelope) -> End:
+        """The end of an answer whose usage the vendor did not tell, with what was heard counted."""
+        end, model = toll.end, toll.target.model
+        text, reasoning = toll.heard.text()
+        if not text and not reasoning:
+            text = toll.body.decode("utf-8", "replace")
+        end.text = await self.tokenizer.count(text, model)
+        end.reasoning = await self.tokenizer.count(reasoning, model)
+        if end.usage is None or not end.usage.prompt:
+            end.prompt = await self.tokenizer.messages(envelope, model)
+        return end

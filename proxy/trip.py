@@ -1,0 +1,203 @@
+"""One request on its way through the candidates: choose, wait for a rate limit if need be, ask one after the other."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from adapters.base import Failure, Kind
+from proxy.attempts import Failed, Plan, RetryBudget, Rounds, Try, Wait, attempts, jitter, limited, nobody
+from proxy.catalog import Route
+from proxy.chooser import Chooser
+from proxy.fleet import Fleet, Ticket
+from proxy.forward import Errand, Forward
+from proxy.health import ratelimit
+from proxy.hedges import Hedges
+from proxy.queue import Queue
+from proxy.race import Race, alone
+from proxy.resilience import Retries
+from proxy.routing import Candidate, Choice, Need
+from proxy.routing.need import need as needed
+from proxy.telemetry import HEDGE_LOST, Attempt, Decision
+from proxy.toll import Exchange
+
+
+class Trip(msgspec.Struct, kw_only=True):
+    """One request: where it may go, and what has been decided so far."""
+
+    route: Route
+    exchange: Exchange
+    task: str | None
+    urgency: int
+    need: Need = Need()
+    waited: float = 0.0  # seconds, for a rate limit
+
+
+class Trips(msgspec.Struct, frozen=True, kw_only=True):
+    """What all of them share."""
+
+    chooser: Chooser
+    forward: Forward
+    fleet: Fleet
+    queue: Queue
+    retries: Retries
+    budget: RetryBudget
+    hedges: Hedges
+    clock: Callable[[], float]
+
+    async def go(self, trip: Trip) -> None:
+        """Have the request answered. Raises the `Failure` that the client should hear."""
+        self.budget.earn()
+        trip.need = needed(trip.exchange.envelope, trip.task)
+        while True:
+            choice = await self._chosen(trip)
+            try:
+                return await self._follow(trip, choice)
+            except Failure as failure:
+                wait = failure.retry_after
+                if failure.kind is not Kind.RATE_LIMITED or trip.exchange.down.started or wait is None:
+                    raise
+                if not self._has_time(trip, wait):
+                    raise
+                await self._give_back(trip.exchange, [(candidate, failure) for candidate in choice.order])
+
+    def close(self, exchange: Exchange) -> None:
+        """The request is over: settle what is under way. Never waits, never raises."""
+        self.forward.tolls.close(exchange)
+        self.hedges.spent(exchange.record.cost_nano)
+
+    async def _chosen(self, trip: Trip) -> Choice:
+        """Whom to ask. If all are only rate limited, wait for the first of them, as long as the client has time."""
+        exchange, chooser = trip.exchange, self.chooser
+        while True:
+            candidates = chooser.candidates(
+                trip.route,
+                trip.need,
+                caller=exchange.entry.user or exchange.entry.key,
+                when=exchange.stamp.created,
+                envelope=exchange.envelope,
+            )
+            choice = chooser.choose(trip.route, trip.need, candidates)
+            exchange.record.decision = self._decision(trip, choice)
+            if choice.order:
+                return choice
+            if choice.wait is None:
+                raise nobody()
+            seconds = max(0.0, (choice.wait - self.fleet.now()) / 1000)
+            if not self._has_time(trip, seconds):
+                raise limited(seconds)
+            began = self.clock()
+            if not await self.queue.wait(seconds, urgency=trip.urgency, deadline=exchange.deadline):
+                raise limited(seconds)
+            trip.waited += self.clock() - began
+
+    def _has_time(self, trip: Trip, seconds: float) -> bool:
+        return trip.waited + seconds <= self.retries.queue and self.clock() + seconds < trip.exchange.deadline
+
+    def _decision(self, trip: Trip, choice: Choice) -> Decision:
+        group = trip.route.group
+        return Decision(
+            strategy=self.chooser.named(trip.route),
+            group=group.name if group else None,
+            task=trip.task,
+            order=tuple(candidate.name for candidate in choice.order),
+            out=choice.out,
+            least_bad=choice.least_bad,
+            waited=round(trip.waited * 1000, 3),
+        )
+
+    async def _follow(self, trip: Trip, choice: Choice) -> None:
+        """Ask one candidate after the other, as the plan says."""
+        plan = self._plan(trip, choice)
+        put_off = set[int]()
+        step = next(plan)
+        while True:
+            failed: Failed | None = ()
+            if isinstance(step, Wait):
+                await asyncio.sleep(step.seconds)
+            else:
+                failed = await self._try(trip, step, put_off)
+            if failed is None:
+                return
+            try:
+                step = plan.send(failed)
+            except StopIteration as stop:
+                raise stop.value from None
+            await self._give_back(trip.exchange, failed)
+
+    def _plan(self, trip: Trip, choice: Choice) -> Plan:
+        exchange, retries = trip.exchange, self.retries
+        rounds = Rounds(
+            most=retries.rounds,
+            longest=retries.longest,
+            pause=jitter(retries.base, retries.longest, self.chooser.rng),
+            may=lambda seconds: self.clock() + seconds < exchange.deadline and self.budget.spend(),
+        )
+        hedge = self.hedges.after(choice.order, trip.need)
+        return attempts(choice.order, choosy=not trip.route.auto, rounds=rounds, hedge=hedge)
+
+    async def _try(self, trip: Trip, step: Try, put_off: set[int]) -> Failed | None:
+        """How those failed who were asked; none of them was, if there is no place for a probe; None: one has answered.
+
+        Raises the `Failure` of who failed while the client was hearing it.
+        """
+        exchange, first, second = trip.exchange, step.first, step.second
+        ticket = await self._begin(trip, first, force=id(first) in put_off)
+        if ticket is None:
+            put_off.add(id(first))
+            return ()
+        if second is None:
+            failures = [await alone(self._ask(trip, first, ticket))]
+        else:
+            exchange.race = Race()
+            failures = await exchange.race.run(
+                partial(self._ask, trip, first, ticket), partial(self._hedge, trip, second), step.after
+            )
+        failed = [(who, failure) for who, failure in zip((first, second), failures, strict=False) if who and failure]
+        if exchange.spoken is None:
+            return failed
+        for _, failure in failed:
+            if exchange.down.started:
+                raise failure
+        return None
+
+    async def _begin(self, trip: Trip, candidate: Candidate, *, force: bool) -> Ticket | None:
+        takes = ratelimit.needs(trip.need.prompt, int(candidate.expected.output))
+        return await self.fleet.begin(candidate.target.provider, candidate.model, takes, force=force)
+
+    async def _ask(self, trip: Trip, candidate: Candidate, ticket: Ticket) -> None:
+        errand = Errand(candidate, trip.exchange, ticket)
+        began = self.clock()
+        outcome, message = "cancelled", None
+        try:
+            await self.forward.attempt(errand)
+            outcome = "ok"
+        except Failure as failure:
+            outcome, message = failure.kind.value, failure.message
+            raise
+        except asyncio.CancelledError:
+            if errand.toll is not None and trip.exchange.spoken not in (None, errand.toll):
+                outcome = HEDGE_LOST
+                self.forward.tolls.lose(errand.toll, trip.exchange)
+            raise
+        finally:
+            took = round((self.clock() - began) * 1000, 3)
+            target = candidate.target
+            trip.exchange.record.attempts.append(Attempt(target.provider, target.model, outcome, took, message))
+
+    async def _hedge(self, trip: Trip, candidate: Candidate) -> None:
+        """The second one of two at once."""
+        record = trip.exchange.record
+        record.decision = record.decision and msgspec.structs.replace(record.decision, hedged=True)
+        self.hedges.asked(candidate, trip.need)
+        ticket = await self._begin(trip, candidate, force=True)
+        assert ticket is not None
+        await self._ask(trip, candidate, ticket)
+
+    async def _give_back(self, exchange: Exchange, failed: Failed) -> None:
+        """Others follow: the money of those who failed may be needed for them."""
+        for candidate, failure in failed:
+            for toll in exchange.tolls:
+                if toll.target is candidate.target and not toll.settled:
+                    await self.forward.tolls.give_back(toll, exchange, failure)

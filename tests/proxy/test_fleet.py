@@ -1,0 +1,489 @@
+"""What one replica knows and decides: circuits, probes, limits, stalls, late outcomes, and what the log is told."""
+
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.base import Kind
+from proxy.fleet import Fleet, Ticket
+from proxy.health import Outcome, Policy, Standing
+from proxy.health.ratelimit import Window, needs
+from tests.proxy.accounts import Hand
+from tests.proxy.replicas import ILL, LEFT, NOW, OK, OPENAI, POLICY, alone, asked, begun, ill, state
+
+
+@pytest.fixture
+def clock() -> Hand:
+    return Hand(NOW)
+
+
+@pytest.fixture
+def fleet(clock: Hand) -> Fleet:
+    return alone(clock)
+
+
+async def half_open(fleet: Fleet, clock: Hand, kind: Kind = Kind.TRANSIENT) -> None:
+    """A circuit whose cooldown is just over."""
+    await asked(fleet, *[ill(kind)] * (1 if kind is Kind.KEY else POLICY.consecutive))
+    assert state(fleet) == "open"
+    clock.now += POLICY.cooldown
+    assert state(fleet) == "half_open"
+
+
+# ---- circuits -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_nobody_has_asked_for_is_well(fleet: Fleet) -> None:
+    assert fleet.standing(*OPENAI) == Standing()
+    assert fleet.shared() == fleet.own() == {}
+    assert fleet.now() == int(NOW * 1000)
+    assert fleet.policy is POLICY
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "scope", "others_model"),
+    [
+        pytest.param([ILL] * 3, "model", "closed", id="a model that fails"),
+        pytest.param([ill(Kind.MODEL)], "model", "closed", id="a model that the vendor does not know"),
+        pytest.param([ill(Kind.KEY)], "provider", "open", id="our key"),
+        pytest.param([ill(Kind.QUOTA)], "provider", "open", id="our money there"),
+        pytest.param([ill(Kind.UNREACHABLE)] * 3, "line", "open", id="our line"),
+    ],
+)
+async def test_each_fault_opens_the_circuit_whose_it_is(
+    fleet: Fleet, outcomes: list[Outcome], scope: str, others_model: str
+) -> None:
+    await asked(fleet, *outcomes)
+    standing = fleet.standing(*OPENAI)
+    assert (standing.state, standing.scope) == ("open", scope)
+    assert standing.since == fleet.now()
+    assert standing.until == fleet.now() + 300_000
+    assert state(fleet, "openai", "gpt-4o-mini") == others_model
+    assert state(fleet, "gemini", "gpt-4o") == "closed"
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [ill(Kind.CALLER), ill(Kind.RATE_LIMITED), ill(Kind.BUDGET), LEFT, OK],
+    ids=["the client's fault", "a rate limit", "our budget", "a client that left", "an answer"],
+)
+async def test_what_says_nothing_ill_opens_nothing(fleet: Fleet, outcome: Outcome) -> None:
+    await asked(fleet, *[outcome] * 20)
+    assert state(fleet) == "closed"
+
+
+async def test_an_open_circuit_may_be_asked_knowingly_but_nothing_comes_of_it(fleet: Fleet, clock: Hand) -> None:
+    await asked(fleet, *[ILL] * 3)
+    clock.now += 1
+    ticket = await begun(fleet)
+    assert ticket.probes == {}
+    fleet.end(ticket, OK)
+    assert state(fleet) == "open"
+
+
+# ---- probes ---------------------------------------------------------------------------------------------------------
+
+
+async def test_one_probe_goes_first_then_the_others_then_all(fleet: Fleet, clock: Hand) -> None:
+    await half_open(fleet, clock)
+    first = await begun(fleet)
+    assert list(first.probes) == ["model"]
+    assert await fleet.begin(*OPENAI, {}) is None
+    fleet.end(first, OK)
+    second, third = await begun(fleet), await begun(fleet)
+    assert await fleet.begin(*OPENAI, {}) is None
+    fleet.end(second, OK)
+    assert state(fleet) == "half_open"
+    fleet.end(third, OK)
+    assert state(fleet) == "closed"
+    assert (await begun(fleet)).probes == {}
+
+
+async def test_a_probe_that_fails_opens_it_again_for_longer(fleet: Fleet, clock: Hand) -> None:
+    await half_open(fleet, clock)
+    await asked(fleet, ILL)
+    assert state(fleet) == "open"
+    assert fleet.standing(*OPENAI).until == fleet.now() + 600_000
+
+
+async def test_a_probe_that_says_nothing_gives_its_place_back(fleet: Fleet, clock: Hand) -> None:
+    await half_open(fleet, clock)
+    await asked(fleet, LEFT, LEFT, OK)
+    assert state(fleet) == "half_open"
+
+
+async def test_who_must_ask_does_so_without_a_place(fleet: Fleet, clock: Hand) -> None:
+    await half_open(fleet, clock)
+    probe = await fleet.begin(*OPENAI, {}, force=True)
+    assert probe is not None
+    assert list(probe.probes) == ["model"]
+    forced = await fleet.begin(*OPENAI, {}, force=True)
+    assert forced is not None
+    assert forced.probes == {}
+    fleet.end(forced, ILL)
+    assert state(fleet) == "half_open"
+
+
+async def test_a_probe_takes_a_place_in_each_circuit_that_is_half_open(fleet: Fleet, clock: Hand) -> None:
+    await asked(fleet, *[ILL] * 2)
+    tickets = [await begun(fleet) for _ in range(5)]
+    for ticket, kind in zip(tickets, [Kind.TRANSIENT, Kind.KEY, *[Kind.UNREACHABLE] * 3], strict=True):
+        fleet.end(ticket, ill(kind))
+    clock.now += POLICY.cooldown
+    for left in (3, 2, 1):
+        assert state(fleet) == "half_open", left
+        ticket = await begun(fleet)
+        assert set(ticket.probes) == {"model", "provider", "line"}
+        fleet.end(ticket, OK)
+    assert state(fleet) == "closed"
+
+
+async def test_who_finds_one_place_of_two_takes_none(fleet: Fleet, clock: Hand) -> None:
+    tickets = [await begun(fleet) for _ in range(4)]
+    for ticket, kind in zip(tickets, [*[Kind.TRANSIENT] * 3, Kind.KEY], strict=True):
+        fleet.end(ticket, ill(kind))
+    clock.now += POLICY.cooldown
+    elsewhere = await begun(fleet, "openai", "gpt-4o-mini")  # takes the provider's
+    assert set(elsewhere.probes) == {"provider"}
+    assert await fleet.begin(*OPENAI, {}) is None
+    fleet.end(elsewhere, LEFT)
+    assert set((await begun(fleet)).probes) == {"provider", "model"}
+
+
+async def test_where_one_circuit_is_open_no_place_is_taken_in_another(fleet: Fleet, clock: Hand) -> None:
+    await half_open(fleet, clock)
+    await asked(fleet, ill(Kind.KEY), model="gpt-4o-mini")
+    assert fleet.standing(*OPENAI).scope == "provider"
+    assert (await begun(fleet)).probes == {}
+
+
+async def test_the_place_of_a_probe_that_was_never_heard_of_again_is_given_out_anew(fleet: Fleet, clock: Hand) -> None:
+    await half_open(fleet, clock)
+    await begun(fleet)
+    clock.now += 119
+    assert await fleet.begin(*OPENAI, {}) is None
+    clock.now += 2
+    assert await fleet.begin(*OPENAI, {}) is not None
+
+
+# ---- late outcomes --------------------------------------------------------------------------------------------------
+
+
+async def recovered(fleet: Fleet, clock: Hand) -> None:
+    clock.now += POLICY.cooldown
+    await asked(fleet, OK, OK, OK)
+    assert state(fleet) == "closed"
+    clock.now += 1
+
+
+async def closed_by_hand(fleet: Fleet, clock: Hand) -> None:
+    clock.now += 1
+    assert "openai/gpt-4o" in await fleet.reset("openai")
+    clock.now += 1
+
+
+@pytest.mark.parametrize("closed", [recovered, closed_by_hand])
+@pytest.mark.parametrize("kind", [Kind.TRANSIENT, Kind.KEY, Kind.UNREACHABLE, Kind.MODEL], ids=lambda kind: kind.value)
+async def test_failures_of_requests_sent_before_it_closed_do_not_open_it_again(
+    fleet: Fleet, clock: Hand, closed: Any, kind: Kind
+) -> None:
+    late = [await begun(fleet) for _ in range(10)]
+    for ticket in [await begun(fleet) for _ in range(3)]:
+        fleet.end(ticket, ill(kind))
+    assert state(fleet) == "open"
+    await closed(fleet, clock)
+    for ticket in late:
+        fleet.end(ticket, ill(kind))
+    assert state(fleet) == "closed"
+    assert fleet.shared()[OPENAI].failed == 13
+    await asked(fleet, *[ill(kind)] * 3)
+    assert state(fleet) == "open"
+
+
+async def test_a_probe_of_a_circuit_that_was_closed_by_hand_is_late_too(fleet: Fleet, clock: Hand) -> None:
+    await half_open(fleet, clock, Kind.KEY)
+    probe = await begun(fleet)
+    clock.now += 1
+    await fleet.reset("openai")
+    fleet.end(probe, ill(Kind.KEY))
+    assert state(fleet) == "closed"
+
+
+async def test_a_rate_limit_is_one_however_late(fleet: Fleet, clock: Hand) -> None:
+    late = await begun(fleet)
+    await asked(fleet, *[ILL] * 3)
+    await closed_by_hand(fleet, clock)
+    fleet.end(late, ill(Kind.RATE_LIMITED, 30))
+    assert fleet.standing(*OPENAI).blocked == fleet.now() + 30_000
+
+
+async def test_a_ticket_counts_once(fleet: Fleet) -> None:
+    ticket = await begun(fleet)
+    for _ in range(5):
+        fleet.end(ticket, ILL)
+    assert state(fleet) == "closed"
+    assert fleet.shared()[OPENAI].failed == 1
+    assert fleet.standing(*OPENAI).in_flight == 0
+
+
+async def test_the_end_of_a_ticket_never_raises(fleet: Fleet) -> None:
+    ticket = await begun(fleet)
+    nonsense: Any = None
+    with capture_logs() as logs:
+        fleet.end(ticket, nonsense)
+    assert [line["event"] for line in logs] == ["health not counted"]
+    assert fleet.standing(*OPENAI).in_flight == 0
+
+
+# ---- what is under way ----------------------------------------------------------------------------------------------
+
+
+async def test_what_is_in_flight_is_counted_by_model(fleet: Fleet) -> None:
+    tickets = [await begun(fleet) for _ in range(3)]
+    fleet.answered(tickets[0])
+    assert tickets[0].answered
+    assert fleet.standing(*OPENAI).in_flight == 3
+    assert fleet.standing("openai", "gpt-4o-mini").in_flight == 0
+    for ticket in tickets:
+        fleet.end(ticket, OK)
+    assert fleet.standing(*OPENAI).in_flight == 0
+
+
+async def in_vain(fleet: Fleet, tickets: list[Ticket]) -> None:
+    pass
+
+
+async def one_answered(fleet: Fleet, tickets: list[Ticket]) -> None:
+    fleet.answered(tickets[-1])
+
+
+async def one_well(fleet: Fleet, tickets: list[Ticket]) -> None:
+    fleet.end(tickets[-1], OK)
+
+
+async def one_failed(fleet: Fleet, tickets: list[Ticket]) -> None:
+    fleet.end(tickets[-1], ILL)
+
+
+async def one_left(fleet: Fleet, tickets: list[Ticket]) -> None:
+    fleet.end(tickets[-1], LEFT)
+
+
+@pytest.mark.parametrize(
+    ("happens", "expected"),
+    [(in_vain, True), (one_answered, False), (one_well, False), (one_failed, True), (one_left, True)],
+)
+async def test_a_model_that_answers_nobody_is_stalled(clock: Hand, happens: Any, expected: bool) -> None:
+    fleet = alone(clock, first_byte=30.0)
+    tickets = [await begun(fleet) for _ in range(4)]
+    clock.now += 1
+    await happens(fleet, tickets)
+    clock.now += 10
+    assert fleet.standing(*OPENAI).stalled is expected
+    assert not fleet.standing("openai", "gpt-4o-mini").stalled
+
+
+async def test_the_patience_ends_before_the_timeout(clock: Hand) -> None:
+    fleet = alone(clock, first_byte=2.0)
+    for _ in range(3):
+        await begun(fleet)
+    clock.now += 1.1
+    assert fleet.standing(*OPENAI).stalled
+
+
+# ---- limits and speeds ----------------------------------------------------------------------------------------------
+
+
+def told(fleet: Fleet, remaining: int) -> Outcome:
+    now = fleet.now()
+    return Outcome(whole=100.0, windows={"requests": Window(100, remaining, now, now + 60_000)})
+
+
+async def test_what_is_sent_is_taken_off_the_limits_until_they_are_told_anew(fleet: Fleet, clock: Hand) -> None:
+    takes = needs(1_000, 500)
+    ticket = await fleet.begin(*OPENAI, takes)
+    assert ticket is not None
+    assert fleet.standing(*OPENAI).windows == {}
+    fleet.end(ticket, told(fleet, 10))
+    tickets = [await fleet.begin(*OPENAI, takes) for _ in range(3)]
+    assert fleet.standing(*OPENAI).windows["requests"].remaining == 7
+    assert fleet.shared()[OPENAI].windows["requests"].remaining == 10
+    fleet.end(await begun(fleet), LEFT)
+    assert fleet.standing(*OPENAI).windows["requests"].remaining == 7
+    clock.now += 1
+    assert tickets[0] is not None
+    fleet.end(tickets[0], told(fleet, 9))
+    assert fleet.standing(*OPENAI).windows["requests"].remaining == 9
+
+
+async def test_a_limit_that_a_request_does_not_touch_stays(fleet: Fleet) -> None:
+    await asked(fleet, told(fleet, 10))
+    await fleet.begin(*OPENAI, {"tokens": 100})
+    assert fleet.standing(*OPENAI).windows["requests"].remaining == 10
+
+
+async def test_a_rate_limit_lasts_until_its_time(fleet: Fleet, clock: Hand) -> None:
+    await asked(fleet, ill(Kind.RATE_LIMITED, 20))
+    assert fleet.standing(*OPENAI).blocked == fleet.now() + 20_000
+    clock.now += 19.99
+    assert fleet.standing(*OPENAI).blocked
+    clock.now += 0.01
+    assert fleet.standing(*OPENAI).blocked == 0
+
+
+async def test_the_cooldown_is_over_to_the_millisecond(fleet: Fleet, clock: Hand) -> None:
+    await asked(fleet, *[ILL] * 3)
+    clock.now += 299.99
+    assert state(fleet) == "open"
+    clock.now += 0.01
+    assert state(fleet) == "half_open"
+
+
+async def test_what_fades_and_grows_by_and_by_does_so(clock: Hand) -> None:
+    fleet = alone(clock, Policy(consecutive=3, least=1_000, probes=1, slow_start=10.0))
+    await asked(fleet, OK, *[ILL] * 3)
+    clock.now += 300
+    await asked(fleet, OK)
+    weights, shares = [], []
+    for _ in range(4):
+        standing = fleet.standing(*OPENAI)
+        weights.append(standing.weight)
+        shares.append(standing.share)
+        clock.now += 2.5
+    assert shares == pytest.approx([0.1, 0.25, 0.5, 0.75])
+    assert weights == sorted(weights, reverse=True)
+    assert len(set(weights)) == 4
+    assert fleet.standing(*OPENAI).first == pytest.approx(100.0)
+
+
+async def test_a_clock_that_steps_back_is_believed(fleet: Fleet, clock: Hand) -> None:
+    await asked(fleet, *[ILL] * 3)
+    clock.now += 300
+    assert state(fleet) == "half_open"
+    clock.now -= 0.05
+    assert state(fleet) == "open"
+
+
+# ---- what is shown --------------------------------------------------------------------------------------------------
+
+
+async def test_a_replicas_own_view_counts_all_it_saw_and_knows_its_lines(fleet: Fleet, clock: Hand) -> None:
+    await asked(fleet, OK, OK, LEFT, ILL, ill(Kind.RATE_LIMITED), *[ill(Kind.UNREACHABLE)] * 3)
+    own = fleet.own()
+    assert set(own) == {OPENAI, ("openai", ""), ("openai", "line")}
+    model = own[OPENAI]
+    assert (model.ok, model.failed, model.limited, model.others) == (2, 4, 1, 1)
+    assert model.first.total == 2
+    assert own["openai", "line"].circuit.opened
+    assert set(fleet.shared()) == {OPENAI, ("openai", "")}
+
+
+async def test_a_replicas_own_view_never_shows_a_circuit_open_that_is_everybodys(fleet: Fleet, clock: Hand) -> None:
+    await asked(fleet, *[ILL] * 3)
+    assert not fleet.own()[OPENAI].circuit.opened
+    assert fleet.own()[OPENAI].circuit.consecutive == 3
+    assert fleet.shared()[OPENAI].circuit.opened
+
+
+# ---- by hand --------------------------------------------------------------------------------------------------------
+
+
+async def ill_everywhere(fleet: Fleet) -> None:
+    for model in ("gpt-4o", "gpt-4o-mini"):
+        await asked(fleet, *[ILL] * 3, model=model)
+    tickets = [await begun(fleet, "openai", "o3") for _ in range(4)]
+    for ticket, kind in zip(tickets, [Kind.KEY, *[Kind.UNREACHABLE] * 3], strict=True):
+        fleet.end(ticket, ill(kind))
+    await asked(fleet, *[ILL] * 3, provider="gemini", model="flash")
+
+
+async def test_a_provider_is_closed_with_all_that_is_its(fleet: Fleet, clock: Hand) -> None:
+    await ill_everywhere(fleet)
+    clock.now += 1
+    names = ["openai/gpt-4o", "openai/gpt-4o-mini", "openai/o3", "openai", "openai (line)"]
+    assert await fleet.reset("openai") == names
+    assert {state(fleet, "openai", model) for model in ("gpt-4o", "gpt-4o-mini", "o3")} == {"closed"}
+    assert state(fleet, "gemini", "flash") == "open"
+
+
+async def test_a_model_is_closed_alone(fleet: Fleet, clock: Hand) -> None:
+    await ill_everywhere(fleet)
+    clock.now += 1
+    assert await fleet.reset("openai", "gpt-4o") == ["openai/gpt-4o"]
+    standing = fleet.standing(*OPENAI)
+    assert (standing.state, standing.scope) == ("open", "provider")
+    assert not fleet.shared()[OPENAI].circuit.opened
+    assert await fleet.reset("openai", "never-asked") == []
+    assert await fleet.reset("nobody") == []
+
+
+async def test_what_is_closed_by_hand_is_free_of_limits_and_keeps_its_counts(fleet: Fleet, clock: Hand) -> None:
+    await asked(fleet, told(fleet, 5), ill(Kind.RATE_LIMITED, 600))
+    await fleet.reset("openai")
+    standing = fleet.standing(*OPENAI)
+    assert (standing.blocked, standing.windows) == (0, {})
+    assert fleet.shared()[OPENAI].limited == 1
+    await asked(fleet, *[ILL] * 2)
+    assert state(fleet) == "closed"
+
+
+# ---- the log --------------------------------------------------------------------------------------------------------
+
+
+def lines(logs: list[Any], *names: str) -> list[tuple[Any, ...]]:
+    return [(line["event"], *(line.get(name) for name in names)) for line in logs]
+
+
+async def test_the_log_tells_each_turn_once(fleet: Fleet, clock: Hand) -> None:
+    with capture_logs() as logs:
+        await asked(fleet, *[ILL] * 5)
+        clock.now += 300
+        await asked(fleet, LEFT, LEFT, ILL)
+        clock.now += 600
+        await asked(fleet, OK, OK, OK, OK)
+    assert lines(logs, "openings") == [
+        ("circuit opened", 1),
+        ("circuit half-open", None),
+        ("circuit opened", 2),
+        ("circuit half-open", None),
+        ("circuit closed", None),
+    ]
+    assert logs[0] == {
+        "event": "circuit opened",
+        "log_level": "warning",
+        "provider": "openai",
+        "model": "gpt-4o",
+        "scope": "model",
+        "why": "transient",
+        "until": "2026-11-18T11:11:40Z",
+        "openings": 1,
+        "heard": False,
+    }
+
+
+async def test_the_log_tells_whose_circuit_it_is(fleet: Fleet) -> None:
+    tickets = [await begun(fleet) for _ in range(4)]
+    with capture_logs() as logs:
+        for ticket, kind in zip(tickets, [Kind.KEY, *[Kind.UNREACHABLE] * 3], strict=True):
+            fleet.end(ticket, ill(kind))
+    assert lines(logs, "provider", "model", "scope", "why") == [
+        ("circuit opened", "openai", None, "provider", "key"),
+        ("circuit opened", "openai", None, "line", "unreachable"),
+    ]
+
+
+async def test_the_log_tells_an_episode_of_rate_limits_once(fleet: Fleet, clock: Hand) -> None:
+    with capture_logs() as logs:
+        for _ in range(3):
+            await asked(fleet, ill(Kind.RATE_LIMITED, 20), ill(Kind.RATE_LIMITED, 15))
+            clock.now += 10
+        clock.now += 10
+        await asked(fleet, OK, ill(Kind.RATE_LIMITED, 20))
+        await fleet.reset("openai")
+        await asked(fleet, ill(Kind.RATE_LIMITED, 20))
+    assert lines(logs, "provider", "model", "until", "heard") == [
+        ("rate limited", "openai", "gpt-4o", "2026-11-18T11:07:00Z", False),
+        ("rate limited", "openai", "gpt-4o", "2026-11-18T11:07:40Z", False),
+        ("rate limited", "openai", "gpt-4o", "2026-11-18T11:07:40Z", False),
+    ]

@@ -1,0 +1,153 @@
+"""What is expected of an answer, by what callers and models produced lately."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.base import Usage
+from proxy.habits import Habits
+from proxy.routing import Expected
+
+
+def answer(tokens: int, prompt: int = 0, cached: int = 0) -> Usage:
+    return Usage(in_text=prompt - cached, cache_read=cached, out_text=tokens)
+
+
+def taught(*lessons: tuple[str, str, int, int]) -> Habits:
+    """Caller, model, tokens of each answer, how many of them."""
+    habits = Habits()
+    for caller, model, tokens, times in lessons:
+        for _ in range(times):
+            habits.learn(caller, model, answer(tokens))
+    return habits
+
+
+def test_nothing_known_is_five_hundred_tokens():
+    assert Habits().expect("ann", "m", None) == Expected(500.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("lessons", "caller", "model", "expected"),
+    [
+        pytest.param([("ann", "m", 100, 50)], "ann", "m", 100, id="what this caller got from this model"),
+        pytest.param([("ann", "m", 100, 50)], "bob", "m", 107, id="else what the model gave to others"),
+        pytest.param(
+            [("ann", "m", 100, 50), ("bob", "n", 900, 50)], "ann", "n", 203, id="rather what the caller got from others"
+        ),
+        pytest.param([("ann", "m", 100, 50)], "bob", "n", 152, id="else what anybody got from any"),
+        pytest.param(
+            [("ann", "m", 100, 50), ("ann", "n", 900, 20)], "ann", "n", 865, id="what the model gave goes before that"
+        ),
+        pytest.param(
+            [("ann", "m", 100, 500), ("ann", "m", 900, 50)], "ann", "m", 880, id="what was lately counts for more"
+        ),
+    ],
+)
+def test_it_is_expected(lessons, caller, model, expected):
+    assert taught(*lessons).expect(caller, model, None).output == pytest.approx(expected, rel=0.05)
+
+
+def test_one_answer_says_little_and_many_say_all():
+    once = taught(("ann", "m", 100, 1)).expect("ann", "m", None).output
+    often = taught(("ann", "m", 100, 100)).expect("ann", "m", None).output
+    assert once == pytest.approx(100 + 400 * (3 / 4) ** 4)  # each of the four averages leans on the one before it
+    assert often == pytest.approx(100, abs=1)
+
+
+def test_a_long_answer_of_long_ago_does_not_count_for_good():
+    habits = taught(("ann", "n", 100, 20), ("ann", "m", 5_000, 5))
+    before = habits.expect("ann", "m", None).output
+    for _ in range(1_000):
+        habits.learn("ann", "n", answer(100))
+    assert before > 2_000
+    assert habits.expect("ann", "m", None).output == pytest.approx(100, rel=0.2)
+
+
+def test_what_others_do_in_the_meantime_does_not_fade_it():
+    habits = taught(*[("ann", "m", 5_000, 1), ("ann", "n", 100, 1)] * 20)
+    before = habits.expect("ann", "m", None).output
+    for _ in range(1_000):
+        habits.learn("bob", "n", answer(100))
+    assert habits.expect("ann", "m", None).output == pytest.approx(before, rel=0.02)
+
+
+def test_no_more_is_expected_than_the_client_allows():
+    habits = taught(("ann", "m", 300, 100))
+    assert habits.expect("ann", "m", 20).output == 20
+    assert habits.expect("ann", "m", 2_000).output == pytest.approx(300, abs=1)
+
+
+def test_an_answer_of_several_choices_tells_of_each():
+    habits = Habits()
+    for _ in range(100):
+        habits.learn("ann", "m", answer(300), choices=3)
+    assert habits.expect("ann", "m", None).output == pytest.approx(100, abs=1)
+
+
+def test_reasoning_is_output():
+    habits = Habits()
+    for _ in range(100):
+        habits.learn("ann", "m", Usage(out_text=100, out_reasoning=900))
+    assert habits.expect("ann", "m", None).output == pytest.approx(1_000, rel=0.01)
+
+
+def test_the_cached_share_is_a_habit_too():
+    habits = Habits()
+    for _ in range(100):
+        habits.learn("ann", "m", answer(100, prompt=1_000, cached=800))
+    assert habits.expect("ann", "m", None).cached == pytest.approx(0.8, abs=0.01)
+    for _ in range(100):
+        habits.learn("ann", "m", answer(100, prompt=1_000))
+    assert habits.expect("ann", "m", None).cached == pytest.approx(0, abs=0.01)
+
+
+def test_a_vendor_that_tells_of_no_prompt_is_no_harm():
+    habits = Habits()
+    habits.learn("ann", "m", answer(100))
+    assert habits.expect("ann", "m", None).cached == 0
+
+
+def test_what_was_not_heard_of_for_longest_is_forgotten():
+    habits = Habits(most=6)
+    for caller in ("ann", "bob", "cid"):
+        for _ in range(100):
+            habits.learn(caller, "m", answer({"ann": 10}.get(caller, 1_000)))
+    assert habits.expect("ann", "m", None) == habits.expect("dan", "m", None)
+    assert habits.expect("bob", "m", None) != habits.expect("dan", "m", None)
+
+
+def test_a_caller_who_was_half_forgotten_can_still_be_judged():
+    habits = Habits(most=5)
+    for _ in range(110_000):  # so many half-lives of which nobody knows any more are too much for a float
+        habits.learn("ann", "m", answer(100))
+    habits.learn("bob", "m", answer(100))  # puts out ann's own average, and leaves that of ann and this model
+    assert habits.expect("ann", "m", None).output == pytest.approx(100, rel=0.01)
+    habits.learn("ann", "m", answer(100))
+    assert habits.expect("ann", "m", None).output == pytest.approx(100, rel=0.01)
+
+
+def test_the_anonymous_are_a_caller_like_others():
+    habits = taught(("", "m", 10, 100), ("ann", "m", 1_000, 100))
+    assert habits.expect("", "m", None).output < 50
+    assert habits.expect("ann", "m", None).output > 950
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("mn"), st.integers(0, 10_000), st.integers(0, 100)),
+        max_size=60,
+    ),
+    st.integers(1, 10),
+    st.none() | st.integers(1, 1_000),
+)
+def test_it_stays_within_what_was_heard(lessons, most, cap):
+    habits = Habits(most)
+    for caller, model, tokens, cached in lessons:
+        habits.learn(caller, model, answer(tokens, 100, cached))
+    heard = [500, *(tokens for _, _, tokens, _ in lessons)]
+    for caller in "abc":
+        found = habits.expect(caller, "m", cap)
+        assert min(*heard, cap or 500) - 1e-6 <= found.output <= max(heard) + 1e-6
+        assert cap is None or found.output <= cap
+        assert -1e-9 <= found.cached <= 1 + 1e-9
