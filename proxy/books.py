@@ -20,7 +20,7 @@ from proxy.journal import Found, Journal, JournalError
 from proxy.ledger import Entry
 from proxy.metrics import Metrics
 from proxy.store import Hold, Lost, Recovering, Settlement, Store, StoreError
-from proxy.store.patience import Patience
+from proxy.store.patience import Patience, end
 
 _BATCH = 64  # rows that go to the store at once; fewer after a failure: one bad row must not hold up the others
 _STORE_SECONDS = 0.25  # a slow store is worse than one that is away
@@ -102,9 +102,7 @@ class Books:
                     self._idle.clear()
                     self._news.set()
                     await self._idle.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await asyncio.to_thread(self._write, self._journal.close)
         await self.alerts.close()
         await self.store.close()

@@ -50,9 +50,7 @@ def _tollhouse(_simulator: Simulator) -> Iterator[Tollhouse]:
 @pytest.fixture
 def tollhouse(_tollhouse: Tollhouse, simulator: Simulator) -> Tollhouse:
     """The proxy, in front of vendors as after their start, and in its eyes as well as on the first day."""
-    for vendor in ("openai", "anthropic", "gemini"):
-        httpx.post(f"{_tollhouse.url}/providers/health/{vendor}/reset").raise_for_status()
-    return _tollhouse
+    return _tollhouse.heal()
 
 
 @pytest.fixture

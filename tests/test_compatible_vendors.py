@@ -14,7 +14,7 @@ import pytest
 from openai.types.chat import ChatCompletionChunk
 
 from proxy.simulator.client import Simulator
-from tests.conftest import TIMEOUTS
+from tests.conftest import ONCE, TIMEOUTS
 from tests.tollhouse import Tollhouse, run
 
 GOLDEN = Path(__file__).parent / "adapters" / "golden" / "openai"
@@ -52,13 +52,13 @@ def others(_others: Simulator) -> Simulator:
 @pytest.fixture(scope="module")
 def _house(_simulator: Simulator, _others: Simulator) -> Iterator[Tollhouse]:
     ours = {"OPENAI_API_KEY": "sk-openai-canary", "OPENAI_BASE_URL": _simulator.openai}
-    with Tollhouse.start({**ENVIRON, **ours}, config=CONFIG.format(url=_others.openai) + TIMEOUTS) as house:
+    with Tollhouse.start({**ENVIRON, **ours}, config=CONFIG.format(url=_others.openai) + TIMEOUTS + ONCE) as house:
         yield house
 
 
 @pytest.fixture
 def house(_house: Tollhouse, simulator: Simulator, others: Simulator) -> Tollhouse:
-    return _house
+    return _house.heal()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from proxy.prices import Price, convert
 from proxy.simulator.client import Simulator
 from proxy.tokenizer import Tokenizer
 from tests.adapters.golden import request_cases
-from tests.conftest import LIMITS, TIMEOUTS, environ_of
+from tests.conftest import LIMITS, ONCE, TIMEOUTS, environ_of
 from tests.money import truth
 from tests.tollhouse import Tollhouse
 
@@ -68,7 +68,8 @@ def start(vendors: Simulator, tmp_path: Path) -> Iterator[Start]:
 
     def started(config: str = "", **environ: str) -> Tollhouse:
         more = {"TOLLHOUSE_DATA_DIR": str(tmp_path / "data"), "ENABLE_LLM_FALLBACK": "false", "ACME_KEY": "sk-acme"}
-        houses.append(Tollhouse.start({**environ_of(vendors), **more, **environ}, config=TIMEOUTS + LIMITS + config))
+        config = TIMEOUTS + LIMITS + ONCE + config
+        houses.append(Tollhouse.start({**environ_of(vendors), **more, **environ}, config=config))
         return houses[-1]
 
     yield started

@@ -14,7 +14,7 @@ from proxy.fleet.clock import SharedClock
 from proxy.fleet.sheet import Sheet
 from proxy.fleet.view import View
 from proxy.store import Board, Notices
-from proxy.store.patience import Patience
+from proxy.store.patience import Patience, end
 
 _TELL_SECONDS = 0.1  # what is not urgent waits for so long: many outcomes are one pin
 _PIN_SECONDS = 0.25
@@ -48,9 +48,7 @@ class Exchange:
 
     async def close(self) -> None:
         """Say what is unsaid, if that is quickly done, and stop."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         self._tasks = []
         if self.opened:
             with contextlib.suppress(TimeoutError):
@@ -124,8 +122,9 @@ class Exchange:
         try:
             async with sheet.turn:
                 for _ in range(_TRIES):
+                    again = sheet.saying  # what has come since goes with the next pin
                     draft = sheet.draft(view.replica, view.policy, view.now()) if sheet.dirty else None
-                    if draft is None or await self._pin(sheet, *draft):
+                    if draft is None or (await self._pin(sheet, *draft) and not again):
                         break
         except Exception as error:  # the other cells are told all the same
             return error

@@ -54,6 +54,11 @@ class Sheet:
         return self.key is not None and not self.foreign and bool(self._saying or self._unsaid or self.bare)
 
     @property
+    def saying(self) -> bool:
+        """Whether something is on its way to the board, and not known to have arrived."""
+        return bool(self._saying)
+
+    @property
     def known(self) -> bool:
         """Whether anything was ever seen of it."""
         return bool(self.seen.born or self.seen.circuit.since)

@@ -6,10 +6,22 @@ makes a step longer, and what has arrived meanwhile is read before the next.
 """
 
 import asyncio
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
 _STEPS = 5
+_AGAIN_SECONDS = 0.05
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended. Once is not enough: `asyncio.wait_for` of Python 3.11, which redis-py uses,
+    swallows a cancellation that comes in the moment in which what it waits for is done."""
+    under_way = set(tasks)
+    while under_way:
+        for task in under_way:
+            task.cancel()
+        _, under_way = await asyncio.wait(under_way, timeout=_AGAIN_SECONDS)
 
 
 class Patience:
