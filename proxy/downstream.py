@@ -25,6 +25,7 @@ class Downstream:
         self.ended = False  # the answer is complete
         self.left = False  # the client has gone; nobody listens
         self._watch: asyncio.Task[None] | None = None
+        self._headers: dict[bytes, bytes] | None = None
 
     @property
     def method(self) -> str:
@@ -33,8 +34,11 @@ class Downstream:
 
     def header(self, name: bytes) -> str | None:
         """The first header of this (lower-case) name."""
-        found: Iterable[tuple[bytes, bytes]] = self._scope["headers"]
-        return next((value.decode("latin-1") for key, value in found if key == name), None)
+        if self._headers is None:
+            found: Iterable[tuple[bytes, bytes]] = self._scope["headers"]
+            self._headers = dict(reversed(list(found)))
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises `Failure` (413) as soon as it is more than `limit` bytes."""

@@ -73,4 +73,7 @@ def spelled(value: str) -> str:
 
 def _plain(value: str) -> bytes:
     """A header's value: names of models and paths of parameters come from outside, and may hold anything."""
-    return "".join(c if " " <= c <= "~" else "?" for c in value[:1000]).encode()
+    shown = value[:1000]
+    if not (shown.isascii() and shown.isprintable()):
+        shown = "".join(c if " " <= c <= "~" else "?" for c in shown)
+    return shown.encode()

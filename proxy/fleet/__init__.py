@@ -160,9 +160,10 @@ class Fleet:
 
     def _hear(self, ticket: Ticket, scope: Scope, sheet: Sheet, outcome: Outcome) -> None:
         """What an outcome says to one circuit: nothing, if that has turned since the request was sent."""
-        circuit, probe, now = sheet.seen.circuit, ticket.probes.get(scope), self.now()
-        late = ticket.sinces.get(scope) != circuit.since and probe not in circuit.probes
-        report = cells.report(outcome, scope, self.policy, now, None if late else probe, late=late)
+        now = self.now()
+        late = ticket.sinces.get(scope) != sheet.seen.circuit.since
+        probe = None if late else ticket.probes.get(scope)
+        report = cells.report(outcome, scope, self.policy, now, probe, late=late)
         self._view.learn(sheet, report, now)
 
     async def reset(self, provider: str, model: str | None = None) -> list[str]:

@@ -168,8 +168,6 @@ class Exchange:
             view.urgent.clear()
             if not self._away:  # else it is said when the store is back
                 await self.say(list(view.dirty))
-                if view.dirty:
-                    view.news.set()
 
     async def _listen(self) -> None:
         while True:

@@ -400,6 +400,7 @@ async def ill_everywhere(fleet: Fleet) -> None:
 
 async def test_a_provider_is_closed_with_all_that_is_its(fleet: Fleet, clock: Hand) -> None:
     await ill_everywhere(fleet)
+    assert fleet.standing("openai", "only looked at").state == "open"
     clock.now += 1
     names = ["openai/gpt-4o", "openai/gpt-4o-mini", "openai/o3", "openai", "openai (line)"]
     assert await fleet.reset("openai") == names

@@ -285,6 +285,21 @@ async def test_a_process_of_the_same_name_is_heard_though_its_clock_is_behind(
     assert counts(fleets[1]) == (6, 0, 0)
 
 
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_whoever_stops_says_all_that_is_unsaid(
+    boards: list[PlainBoard], fleets: list[Fleet], arrived: bool
+) -> None:
+    """What may have arrived, and what came after it."""
+    boards[0].mute, boards[0].away = arrived, not arrived
+    await asked(fleets[0], OK)
+    assert not await fleets[0].exchange.say(list(fleets[0]._view))
+    boards[0].mute = boards[0].away = False
+    await asked(fleets[0], OK)
+    await fleets[0].close()
+    await fleets[1].exchange.round()
+    assert counts(fleets[1]) == (2, 0, 0)
+
+
 async def said(fleet: Fleet) -> None:
     """What it has to say, without looking before."""
     assert await fleet.exchange.say(list(fleet._view))
@@ -491,8 +506,10 @@ async def test_what_is_enough_together_with_what_is_heard_rings_the_bell(clock: 
     await asked(fleets[0], ILL, ILL)
     await until(lambda: KEY in paper.standing)
     await asked(fleets[1], ILL)
-    await fleets[1].exchange.look()
+    with capture_logs() as logs:
+        await fleets[1].exchange.look()
     assert state(fleets[1]) == "open"
+    assert [(line["event"], line["heard"]) for line in logs] == [("circuit opened", False)]
     await until(lambda: [state(fleet) for fleet in fleets] == ["open"] * 3)
     for fleet in fleets:
         await fleet.close()

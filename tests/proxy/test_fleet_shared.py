@@ -55,11 +55,17 @@ class Place:
         self.kind, self.boards, self.wipe = kind, boards, wipe
 
 
+@pytest.fixture
+def clock() -> Hand:
+    """Of the replicas, and of the plain board."""
+    return Hand(NOW)
+
+
 @pytest.fixture(params=["plain", "sqlite", "redis"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+async def place(request: pytest.FixtureRequest, tmp_path: Path, clock: Hand) -> AsyncIterator[Place]:
     async with AsyncExitStack() as stack:
         if request.param == "plain":
-            paper = Paper(Hand(NOW))
+            paper = Paper(clock)
             yield Place("plain", [PlainBoard(paper) for _ in range(3)], paper.wipe)
         elif request.param == "sqlite":
             path = tmp_path / "tollhouse.db"
@@ -84,8 +90,8 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.fixture
-async def fleets(place: Place) -> list[Fleet]:
-    return await joined(place.boards, Hand(NOW))
+async def fleets(place: Place, clock: Hand) -> list[Fleet]:
+    return await joined(place.boards, clock)
 
 
 def of_all(fleets: list[Fleet], provider: str = "openai", model: str = "gpt-4o") -> list[str]:
@@ -200,16 +206,16 @@ async def all_begin(fleets: list[Fleet], each: int = 6) -> list[tuple[Fleet, Tic
 
 
 @pytest.fixture
-async def half_open(place: Place) -> list[Fleet]:
+async def half_open(place: Place, clock: Hand) -> list[Fleet]:
     """Replicas that know of a circuit whose cooldown is over."""
-    clock = Hand(NOW)
     fleets = await joined(place.boards, clock, SOON)
     await asked(fleets[0], *[ILL] * 3)
     await rounds(*fleets)
-    clock.now += 1
     if place.kind == "plain":
-        place.boards[0]._paper.wall.now += 1  # type: ignore[attr-defined]  # of the plain board, whose clock it is
-    await until(lambda: of_all(fleets) == ["half_open"] * 3)
+        clock.now += 1
+    async with asyncio.timeout(GENEROUS):
+        while of_all(fleets) != ["half_open"] * 3:
+            await rounds(*fleets)  # the time is the store's, where there is one
     return fleets
 
 
@@ -310,9 +316,8 @@ async def test_the_time_is_the_stores(place: Place) -> None:
 
 
 @pytest.fixture
-async def opened(place: Place) -> AsyncIterator[list[Fleet]]:
+async def opened(place: Place, clock: Hand) -> AsyncIterator[list[Fleet]]:
     """Replicas with their tasks."""
-    clock = Hand(NOW)
     fleets = [fleet_on(board, clock, replica=f"r{n}") for n, board in enumerate(place.boards)]
     for fleet in fleets:
         await fleet.open()
@@ -386,3 +391,29 @@ async def test_what_two_replicas_see_at_once_is_told_once_by_each(fleets: list[F
         ("rate limited", True),
     ]
     assert same(fleets)
+
+
+# ---- a Redis that falls silent --------------------------------------------------------------------------------------
+
+
+async def test_a_silent_redis_stops_nobody_and_hears_all_of_it_once_when_it_speaks_again(clock: Hand) -> None:
+    """What it was told in its silence it may do later, though nobody waits for the answer any more."""
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(redis_server())
+        stores = [RedisStore(server.url, replica=f"r{n}", timeout=0.1) for n in range(2)]
+        for store in stores:
+            stack.push_async_callback(store.close)
+        fleets = await joined(stores, clock)
+        await asked(fleets[0], OK)
+        await rounds(*fleets)
+        server.pause()
+        with capture_logs() as logs:
+            for _ in range(2):
+                for fleet in fleets:
+                    await asked(fleet, OK, ILL, LEFT)
+                    await fleet.exchange.say(list(fleet._view))
+        assert [line["event"] for line in logs] == ["health not shared"] * 2
+        assert (await begun(fleets[0])).probes == {}
+        server.resume()
+        await until_told(fleets)
+        assert [counts(fleet) for fleet in fleets] == [(5, 4, 0, 4)] * 2
