@@ -29,10 +29,12 @@ from proxy.fleet.way import Way
 from proxy.health import Cell, Outcome, Policy, Scope, Standing
 from proxy.health import cell as cells
 from proxy.health import circuit as circuits
+from proxy.health import ratelimit
 from proxy.store import Board, StoreError
 
 __all__ = ["Fleet", "Ticket"]
 
+_MOST_ASIDE = 64  # answers; without `open` nobody gathers them by the clock
 _SCOPES: tuple[Scope, ...] = ("line", "provider", "model")  # the nearest first: it is asked for a place first
 
 
@@ -71,7 +73,7 @@ class Fleet:
         self._replica, self._clock, self._first_byte = replica, clock, first_byte
         self._time = SharedClock(clock, wall)
         self._view = View(policy, replica, self.now)
-        self.exchange = Exchange(board, self._view, self._time, clock)
+        self.exchange = Exchange(board, self._view, self._time, clock, self.gather)
         self._ways: dict[tuple[str, str], Way] = {}
         self._numbers = itertools.count(1)
 
@@ -86,6 +88,7 @@ class Fleet:
 
     async def close(self) -> None:
         """Say what is unsaid, if that is quickly done, and stop."""
+        self.gather()
         await self.exchange.close()
 
     def now(self) -> int:
@@ -149,14 +152,35 @@ class Fleet:
         ticket.ended = True
         way = self._way(ticket.provider, ticket.model)
         try:
-            if outcome.failure is None and not outcome.left:
+            well = outcome.failure is None and not outcome.left
+            if well:
                 way.waiting.answered(ticket.number, self._clock())
+            if well and way.calm(ticket.sinces) and not ratelimit.scarce(outcome.windows):
+                self._lay_aside(way, outcome)
+                return
+            self.gather()
             for scope, sheet in way.sheets.items():
                 self._hear(ticket, scope, sheet, outcome)
         except Exception:  # whoever calls this has better to do
             structlog.get_logger().exception("health not counted", provider=ticket.provider, model=ticket.model)
         finally:
             way.waiting.end(ticket.number)
+
+    def _lay_aside(self, way: Way, outcome: Outcome) -> None:
+        """An answer where all is well says nothing that could not be said a little later, with all others."""
+        way.answers.append(outcome)
+        if len(way.answers) == 1:
+            self._view.news.set()
+        elif len(way.answers) >= _MOST_ASIDE:
+            self.gather()
+
+    def gather(self) -> None:
+        """Take down what was laid aside."""
+        now = self.now()
+        for way in self._ways.values():
+            answers = way.taken()
+            for scope, sheet in way.sheets.items() if answers else ():
+                self._view.learn(sheet, cells.well(answers, scope, now), now)
 
     def _hear(self, ticket: Ticket, scope: Scope, sheet: Sheet, outcome: Outcome) -> None:
         """What an outcome says to one circuit: nothing, if that has turned since the request was sent."""
@@ -170,6 +194,7 @@ class Fleet:
         """Close circuits by hand, of a provider with all its models, or of one model; for all replicas. Returns their
         names. Raises `StoreError` if the others cannot be told; here it is done all the same, and they are told when
         the store is back."""
+        self.gather()
         now = self.now()
         chosen = [
             sheet
@@ -188,6 +213,7 @@ class Fleet:
 
     def shared(self) -> Mapping[tuple[str, str], Cell]:
         """All cells, as all replicas see them: (provider, model), and (provider, "") for a provider's own."""
+        self.gather()
         return {(sheet.provider, sheet.model): sheet.seen for sheet in self._view if sheet.key and sheet.known}
 
     def own(self) -> Mapping[tuple[str, str], Cell]:
@@ -195,6 +221,7 @@ class Fleet:
 
         Circuits are everybody's: but for the ways they have only the counts here, and never open.
         """
+        self.gather()
         found = {}
         for sheet in self._view:
             cell = sheet.own(self.policy)

@@ -26,10 +26,17 @@ _AT_ONCE = 8  # pins
 
 
 class Exchange:
-    """One per process. `clock` in seconds, monotonic."""
+    """One per process. `clock` in seconds, monotonic; `gather` is called before anything is told."""
 
-    def __init__(self, board: Board, view: View, time: SharedClock, clock: Callable[[], float]) -> None:
-        self._board, self._view, self._time, self._clock = board, view, time, clock
+    def __init__(
+        self,
+        board: Board,
+        view: View,
+        time: SharedClock,
+        clock: Callable[[], float],
+        gather: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._board, self._view, self._time, self._clock, self._gather = board, view, time, clock, gather
         self.opened = False
         self._away = False
         self._since = 0  # the serial number up to which all notices were read
@@ -63,6 +70,7 @@ class Exchange:
         except Exception as error:  # whatever it is, the next look may see it gone
             self._failed(error)
             return
+        self._gather()
         if await self.say(list(self._view.dirty)) and self._away:
             self._away = False
             structlog.get_logger().info("health shared again")
@@ -164,6 +172,7 @@ class Exchange:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TELL_SECONDS):
                     await view.urgent.wait()
+            self._gather()
             view.news.clear()
             view.urgent.clear()
             if not self._away:  # else it is said when the store is back

@@ -1,13 +1,13 @@
 """What a request to one model goes through: the model's circuit, its provider's, and our own line to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import is_ as _is
 
 import msgspec
 
 from proxy.fleet.sheet import Sheet
 from proxy.fleet.waiting import Waiting
-from proxy.health import Cell, Policy, Scope, Standing
+from proxy.health import Cell, Outcome, Policy, Scope, Standing
 from proxy.health import circuit as circuits
 from proxy.health import standing as standings
 from proxy.health.circuit import State
@@ -24,6 +24,7 @@ class Way:
     def __init__(self, sheets: Mapping[Scope, Sheet], first_byte: float) -> None:
         self.sheets = sheets
         self.waiting = Waiting()
+        self.answers: list[Outcome] = []  # laid aside: they say nothing but that all is well
         self._model, self._provider, self._line = sheets["model"], sheets["provider"], sheets["line"]
         self._first_byte = first_byte
         self._told: Windows = {}  # of the cell that `_left` began with
@@ -53,6 +54,21 @@ class Way:
             in_flight=waiting.in_flight,
             stalled=waiting.stalled(cells[0], clock, self._first_byte),
         )
+
+    def calm(self, sinces: Mapping[str, int]) -> bool:
+        """Whether an answer, to what was sent when the circuits were as old as `sinces`, can change none of them."""
+        for scope, sheet in self.sheets.items():
+            circuit = sheet.seen.circuit
+            if circuit.opened or circuit.consecutive or circuit.since != sinces.get(scope):
+                return False
+        return True
+
+    def taken(self) -> Sequence[Outcome]:
+        """What was laid aside; it is not there any more."""
+        if not self.answers:
+            return ()
+        taken, self.answers = self.answers, []
+        return taken
 
     def spend(self, needed: Mapping[str, int], now: int) -> None:
         """Take what a request needs off the vendor's limits, until they are told anew."""

@@ -8,7 +8,8 @@ what it writes for the others, come from the same function. Times in millisecond
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Literal
 
 import msgspec
@@ -132,7 +133,7 @@ def report(
     effects = _NOTHING if outcome.left else EFFECTS[kind]
     tally = _tally(failure, effects.get(scope, "none"), policy, now, probe, late)
     if failure is None and not outcome.left:
-        return Report(tally=tally, ok=1) if scope != "model" else _answered(outcome, tally, now)
+        return Report(tally=tally, ok=1) if scope != "model" else _answered((outcome,), tally, now)
     limited = kind is Kind.RATE_LIMITED and not outcome.left
     failed = kind in _FAILED and not outcome.left
     return Report(
@@ -145,24 +146,33 @@ def report(
     )
 
 
-def _answered(outcome: Outcome, tally: Tally, now: int) -> Report:
-    first, whole, speed = outcome.first, outcome.whole, None
-    if whole is not None and outcome.tokens and (writing := whole - (first or 0.0)) > 0:
-        speed = outcome.tokens * _MILLI / writing
-    until = first if first is not None else whole
+def well(outcomes: Sequence[Outcome], scope: Scope, now: int) -> Report:
+    """What answers in a row say to the cell of a scope, all at once: none of them failed, nor was a probe."""
+    tally = Tally(ok=len(outcomes), at=now)
+    return Report(tally=tally, ok=len(outcomes)) if scope != "model" else _answered(outcomes, tally, now)
+
+
+def _answered(outcomes: Sequence[Outcome], tally: Tally, now: int) -> Report:
+    untils = [until for outcome in outcomes if (until := _until(outcome)) is not None]
     return Report(
         tally=tally,
-        ok=1,
-        windows=outcome.windows,
-        first=_sketch(first),
-        whole=_sketch(whole),
-        speed=_sketch(speed),
-        pace=Pace(until, 1.0, now) if until is not None else Pace(),
+        ok=len(outcomes),
+        windows=reduce(ratelimit.newer, (outcome.windows for outcome in outcomes)),
+        first=sketch(outcome.first for outcome in outcomes if outcome.first is not None),
+        whole=sketch(outcome.whole for outcome in outcomes if outcome.whole is not None),
+        speed=sketch(speed for outcome in outcomes if (speed := _speed(outcome)) is not None),
+        pace=Pace(sum(untils), len(untils), now) if untils else Pace(),
     )
 
 
-def _sketch(value: float | None) -> Sketch:
-    return Sketch() if value is None else sketch(value)
+def _until(outcome: Outcome) -> float | None:
+    return outcome.first if outcome.first is not None else outcome.whole
+
+
+def _speed(outcome: Outcome) -> float | None:
+    """Tokens per second, from the first part on."""
+    writing = (outcome.whole or 0.0) - (outcome.first or 0.0)
+    return outcome.tokens * _MILLI / writing if outcome.tokens and writing > 0 else None
 
 
 def _blocked(failure: Failure, now: int) -> int:

@@ -7,6 +7,7 @@ average to within the precision of a float.
 """
 
 import math
+from collections.abc import Iterable
 
 import msgspec
 
@@ -48,9 +49,13 @@ class Sketch(msgspec.Struct, frozen=True, omit_defaults=True):
         return Sketch(counts)
 
 
-def sketch(value: float) -> Sketch:
-    """One value; what is not positive counts as the least."""
-    return Sketch({round(math.log(max(value, 0.001)) / _GROWTH): 1})
+def sketch(values: Iterable[float]) -> Sketch:
+    """Some values; what is not positive counts as the least."""
+    counts: dict[int, int] = {}
+    for value in values:
+        bucket = round(math.log(max(value, 0.001)) / _GROWTH)
+        counts[bucket] = counts.get(bucket, 0) + 1
+    return Sketch(counts)
 
 
 class Pace(msgspec.Struct, frozen=True, omit_defaults=True):

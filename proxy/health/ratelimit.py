@@ -48,6 +48,8 @@ class Window(msgspec.Struct, frozen=True, array_like=True):
         return _USUAL_MS / max(1, self.limit)
 
 
+_NEARLY = 10  # a tenth is left
+
 Windows = dict[str, Window]  # by kind: requests, tokens, input_tokens, output_tokens
 
 
@@ -75,3 +77,8 @@ def needs(prompt: int, output: int) -> dict[str, int]:
 def ready(windows: Windows, needed: dict[str, int], now: int) -> int:
     """When all of them have room; `now` if they have."""
     return max((window.ready(needed.get(kind, 0), now) for kind, window in windows.items()), default=now)
+
+
+def scarce(windows: Windows) -> bool:
+    """Whether one of them is nearly used up: then every word of the vendor counts."""
+    return any(window.remaining * _NEARLY < window.limit for window in windows.values())

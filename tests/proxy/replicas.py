@@ -57,9 +57,10 @@ async def begun(fleet: Fleet, provider: str = "openai", model: str = "gpt-4o") -
 
 
 async def asked(fleet: Fleet, *outcomes: Outcome, provider: str = "openai", model: str = "gpt-4o") -> None:
-    """One request after the other."""
+    """One request after the other; and nothing is laid aside any more."""
     for outcome in outcomes:
         fleet.end(await begun(fleet, provider, model), outcome)
+    fleet.gather()
 
 
 async def until(holds: Callable[[], bool]) -> None:

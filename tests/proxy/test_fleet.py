@@ -306,6 +306,7 @@ async def test_what_is_sent_is_taken_off_the_limits_until_they_are_told_anew(fle
     assert ticket is not None
     assert fleet.standing(*OPENAI).windows == {}
     fleet.end(ticket, told(fleet, 10))
+    fleet.gather()
     tickets = [await fleet.begin(*OPENAI, takes) for _ in range(3)]
     assert fleet.standing(*OPENAI).windows["requests"].remaining == 7
     assert fleet.shared()[OPENAI].windows["requests"].remaining == 10
@@ -314,7 +315,36 @@ async def test_what_is_sent_is_taken_off_the_limits_until_they_are_told_anew(fle
     clock.now += 1
     assert tickets[0] is not None
     fleet.end(tickets[0], told(fleet, 9))
-    assert fleet.standing(*OPENAI).windows["requests"].remaining == 9
+    assert fleet.standing(*OPENAI).windows["requests"].remaining == 9, "what is scarce is known at once"
+
+
+async def test_answers_are_laid_aside_and_taken_down_all_at_once(fleet: Fleet) -> None:
+    tickets = [await begun(fleet) for _ in range(70)]
+    seen = []
+    for ticket in tickets:
+        fleet.end(ticket, OK)
+        seen.append(fleet._view.sheet(*OPENAI, "model").seen.ok)
+    assert seen == [0] * 63 + [64] * 7
+    cell = fleet.shared()[OPENAI]
+    assert (cell.ok, cell.first.total, cell.whole.total, cell.speed.total) == (70, 70, 70, 70)
+    assert (fleet.shared()["openai", ""].ok, fleet.own()["openai", "line"].ok) == (70, 70)
+
+
+async def test_a_failure_comes_after_the_answers_that_were_laid_aside(fleet: Fleet) -> None:
+    """Else they would end its row of failures when they are taken down."""
+    tickets = [await begun(fleet) for _ in range(6)]
+    for ticket in tickets[:3]:
+        fleet.end(ticket, OK)
+    for ticket in tickets[3:]:
+        fleet.end(ticket, ILL)
+    assert state(fleet) == "open"
+    assert (fleet.shared()[OPENAI].ok, fleet.shared()[OPENAI].failed) == (3, 3)
+
+
+async def test_an_answer_after_a_failure_ends_its_row_at_once(fleet: Fleet) -> None:
+    await asked(fleet, ILL, ILL)
+    fleet.end(await begun(fleet), OK)
+    assert fleet._view.sheet(*OPENAI, "model").seen.circuit.consecutive == 0
 
 
 async def test_a_limit_that_a_request_does_not_touch_stays(fleet: Fleet) -> None:

@@ -32,7 +32,7 @@ def test_a_model_is_stalled_when_three_wait_in_vain(oldest: tuple[float, ...], a
 
 def times(seconds: float, many: int = 100) -> Sketch:
     """The same time again and again; it is kept to within 5 %."""
-    return Sketch({bucket: many for bucket in sketch(seconds * 1000).counts})
+    return Sketch({bucket: many for bucket in sketch([seconds * 1000]).counts})
 
 
 @pytest.mark.parametrize(

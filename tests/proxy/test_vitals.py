@@ -288,7 +288,7 @@ def test_what_this_replica_goes_by_is_said_with_its_own_requests():
 def sketched(*values: float) -> Sketch:
     whole = Sketch()
     for value in values:
-        whole = whole.joined(sketch(value))
+        whole = whole.joined(sketch([value]))
     return whole
 
 

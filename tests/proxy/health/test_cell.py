@@ -199,7 +199,7 @@ def test_no_other_failure_is_a_rate_limit(kind):
 )
 def test_what_went_well_tells_how_fast_it_is(outcome, first, whole, speed, pace):
     heard = report(outcome, "model", POLICY, NOW)
-    expected = [Sketch() if value is None else sketch(value) for value in (first, whole, speed)]
+    expected = [Sketch() if value is None else sketch([value]) for value in (first, whole, speed)]
     assert [heard.first, heard.whole, heard.speed] == expected
     assert heard.pace == (Pace() if pace is None else Pace(pace, 1.0, NOW))
     assert replace(report(outcome, "line", POLICY, NOW), tally=Tally(), ok=0, failed=0, others=0) == Report()
@@ -216,9 +216,9 @@ def test_all_that_was_heard_is_known():
         ok=1,
         born=NOW,
         windows=ROOM,
-        first=sketch(200.0),
-        whole=sketch(1_200.0),
-        speed=sketch(50.0),
+        first=sketch([200.0]),
+        whole=sketch([1_200.0]),
+        speed=sketch([50.0]),
         pace=Pace(200.0, 1.0, NOW),
     )
     assert observed(cell, Report(), POLICY, NOW + 5) == cell
@@ -245,7 +245,7 @@ def test_a_reset_closes_and_frees_and_forgets_no_counts():
         pytest.param({"circuit": Circuit(until=9)}, True, id="it lasts longer"),
         pytest.param({"blocked": 9}, True, id="it is rate limited"),
         pytest.param({"circuit": Circuit(consecutive=3, passed=1)}, False, id="it counted"),
-        pytest.param({"ok": 5, "windows": ROOM, "first": sketch(5)}, False, id="it answered"),
+        pytest.param({"ok": 5, "windows": ROOM, "first": sketch([5])}, False, id="it answered"),
     ],
 )
 def test_what_moves_traffic_is_told_at_once_and_the_rest_by_and_by(change, at_once):
@@ -376,3 +376,21 @@ def test_what_another_version_wrote_is_read(text, cell):
 def test_garbage_is_refused(text):
     with pytest.raises(msgspec.MsgspecError):
         decode(text)
+
+
+answers = st.builds(
+    Outcome,
+    first=st.none() | st.floats(1, 1e5),
+    whole=st.none() | st.floats(1, 1e5),
+    tokens=st.integers(0, 500),
+    windows=st.just({}) | st.builds(lambda at: {"requests": Window(100, 50, at, at + 60_000)}, st.integers(0, NOW)),
+)
+
+
+@given(st.lists(answers, min_size=1, max_size=80), st.sampled_from(SCOPES))
+def test_answers_in_a_row_say_together_what_they_say_one_by_one(outcomes, scope):
+    one_by_one = reduce(Report.joined, (report(outcome, scope, POLICY, NOW) for outcome in outcomes))
+    together = cells.well(outcomes, scope, NOW)
+    assert replace(together, pace=Pace()) == replace(one_by_one, pace=Pace())
+    assert together.pace.weight == one_by_one.pace.weight
+    assert together.pace.sum == pytest.approx(one_by_one.pace.sum)

@@ -16,7 +16,7 @@ MINUTE = 60_000
 def sketched(values: list[float]) -> Sketch:
     whole = Sketch()
     for value in values:
-        whole = whole.joined(sketch(value))
+        whole = whole.joined(sketch([value]))
     return whole
 
 
@@ -40,7 +40,7 @@ def test_nothing_has_no_percentile():
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 0.0001])
 def test_what_is_not_positive_counts_as_the_least(value):
-    assert sketch(value) == sketch(0.001)
+    assert sketch([value]) == sketch([0.001])
 
 
 @given(st.lists(VALUES, max_size=60), st.lists(VALUES, max_size=60), st.lists(VALUES, max_size=60))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Headroom
-from proxy.health.ratelimit import Window, Windows, needs, newer, ready, told
+from proxy.health.ratelimit import Window, Windows, needs, newer, ready, scarce, told
 
 NOW = 1_800_000_000_000
 SECOND = 1_000
@@ -179,3 +179,12 @@ def test_a_request_needs_of_each_kind():
 )
 def test_a_request_waits_for_all_of_its_limits(limits: Windows, after):
     assert ready(limits, needs(30, 20), NOW) == NOW + after
+
+
+@pytest.mark.parametrize(
+    ("remaining", "nearly"), [((), False), ((10, 100), False), ((9.9, 100), True), ((50, 0), True)],
+    ids=["nothing is known", "a tenth", "less than a tenth", "one of two"],
+)  # fmt: skip
+def test_a_limit_is_scarce_when_less_than_a_tenth_is_left(remaining, nearly):
+    windows = {f"kind {n}": Window(100, left, NOW, NOW + 1) for n, left in enumerate(remaining)}
+    assert scarce(windows) is nearly

@@ -83,7 +83,7 @@ def test_what_was_learnt_long_ago_weighs_less():
 
 
 def times(value: float, count: int) -> Sketch:
-    return Sketch({bucket: count for bucket in sketch(value).counts})
+    return Sketch({bucket: count for bucket in sketch([value]).counts})
 
 
 @pytest.mark.parametrize(
