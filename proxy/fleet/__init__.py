@@ -26,10 +26,9 @@ from proxy.fleet.exchange import Exchange
 from proxy.fleet.sheet import Sheet
 from proxy.fleet.view import View
 from proxy.fleet.way import Way
-from proxy.health import Cell, Outcome, Policy, Scope, Standing
+from proxy.health import Cell, Outcome, Policy, Scope, Standing, ratelimit
 from proxy.health import cell as cells
 from proxy.health import circuit as circuits
-from proxy.health import ratelimit
 from proxy.store import Board, StoreError
 
 __all__ = ["Fleet", "Ticket"]
