@@ -26,6 +26,7 @@ LARGEST_ANSWER = 128 * 1024 * 1024
 # Shorter than any vendor's own: a connection that the other side is about to close must not be taken for good.
 _KEEPALIVE_SECONDS = 30.0
 _DRAIN_SECONDS = 1.0
+_HEADED_SECONDS = 1.0  # for the body to follow headers that came at the last moment
 # Of the time that a vendor may take in all: who is left with less cannot be said to have kept silent for too long. With
 # a little more than that, it is our own work before the sending that is missing.
 _HURRIED = 0.9
@@ -107,6 +108,7 @@ class Reply:
         self._seconds = timings.total if deadline is None else min(timings.total, deadline)
         self._hurried = self._seconds < _HURRIED * timings.total
         self._deadline = 0.0
+        self._first: float | None = 0.0  # by when the first byte of the body is wanted; None: it has come
         self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> Self:
@@ -114,7 +116,7 @@ class Reply:
             raise _too_late()
         now = asyncio.get_running_loop().time()
         self._deadline = now + self._seconds
-        patience = now + self._first_byte
+        patience = self._first = now + self._first_byte
         try:
             async with asyncio.timeout_at(min(patience, self._deadline)):
                 self._response = await self._request()
@@ -147,10 +149,14 @@ class Reply:
     async def read(self) -> bytes | None:
         """The next bytes as they come, None at the end. Raises `Failure` when the vendor breaks off or falls silent."""
         assert self._response is not None
-        patience = asyncio.get_running_loop().time() + self._timings.idle
+        now = asyncio.get_running_loop().time()
+        # Headers are no answer: who sends them at once, and nothing else, has the time of the first byte, not more.
+        patience = now + self._timings.idle if self._first is None else max(self._first, now + _HEADED_SECONDS)
         try:
             async with asyncio.timeout_at(min(patience, self._deadline)):
-                return await self._response.content.readany() or None
+                data = await self._response.content.readany()
+            self._first = None
+            return data or None
         except TimeoutError as error:
             raise self._silence(patience) from error
         except (aiohttp.ClientError, OSError) as error:

@@ -127,7 +127,7 @@ class Fleet:
                 if self._half_open(sheet):
                     if await self.exchange.place(sheet, probe):
                         probes[scope] = probe
-                    elif self._half_open(sheet):  # else it has turned in the meantime
+                    elif sheet.seen.circuit.opened:  # half-open still, or open again: somebody else's probe failed
                         return False
             admitted = True
         finally:

@@ -179,6 +179,7 @@ async def failure_of(reply: Reply) -> Failure:
     return caught.value
 
 
+HEADED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 BEGUN = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
 
 
@@ -187,6 +188,7 @@ BEGUN = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
     [
         pytest.param(b"", True, {"first_byte": SHORT}, id="the first byte of a stream"),
         pytest.param(b"", False, {"first_byte_plain": SHORT}, id="the first byte of a whole answer"),
+        pytest.param(HEADED, True, {"first_byte": SHORT}, id="headers are no answer"),
         pytest.param(BEGUN, True, {"idle": SHORT}, id="between two reads"),
         pytest.param(BEGUN, True, {"total": SHORT}, id="all of it"),
         pytest.param(b"", True, {"total": SHORT}, id="all of it, with nothing said"),

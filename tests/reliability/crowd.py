@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import gzip
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -134,11 +135,17 @@ def arrivals(seconds: float, rate: float, rng: random.Random) -> list[float]:
 
 
 def traced(path: Path, seconds: float, rate: float) -> list[float]:
-    """When they came to somebody else (the column TIMESTAMP of a CSV), made so much faster as gives the rate."""
-    with path.open(newline="", encoding="utf-8") as file:
-        moments = [datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp() for row in csv.DictReader(file)]
+    """When they came to somebody else (column `seconds`, or TIMESTAMP, of a CSV), so much faster as gives the rate."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", newline="", encoding="utf-8") as file:
+        moments = list(map(_moment, csv.DictReader(file)))
     pace = len(moments) / (moments[-1] - moments[0]) / rate
     return [at for moment in moments if (at := (moment - moments[0]) * pace) < seconds]
+
+
+def _moment(row: dict[str, str]) -> float:
+    # Seven digits of a second are one more than Python reads.
+    return float(row["seconds"]) if "seconds" in row else datetime.fromisoformat(row["TIMESTAMP"][:26]).timestamp()
 
 
 def percentile(values: Iterable[float], part: float) -> float | None:

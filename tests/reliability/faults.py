@@ -106,9 +106,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second in a long run (default: 50)")
     parser.add_argument("--lanes", type=int, default=3, help="long runs side by side (default: 3)")
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="ailments whose name has this word")
-    parser.add_argument(
-        "--trace", type=Path, help="a CSV whose TIMESTAMP column says when clients come, made to fit --rate"
-    )
+    parser.add_argument("--trace", type=Path, help="a CSV that says when clients come, made to fit --rate")
     parser.add_argument("--output", type=Path, default=DOCUMENT, help="where to write (default: docs/reliability.md)")
     return parser.parse_args(words)
 

@@ -134,7 +134,7 @@ def _long(sieges: Iterable[Siege]) -> Iterator[Sequence[str]]:
             siege.ailment.name,
             f"{answered}/{len(siege.during)} = {_percent(siege.share)}{f'; {errors}' if errors else ''}",
             str(siege.met),
-            str(len(siege.opened)),
+            f"{len(siege.opened)}{f', {siege.elsewhere} elsewhere' if siege.elsewhere else ''}",
             _added(percentile(_firsts(siege.open), 0.99), usual),
             _added(percentile(during, 0.99), usual),
             _milliseconds(max(during, default=None)),

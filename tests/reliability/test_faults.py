@@ -4,6 +4,7 @@ Nothing here asks how long it took: that is what `make faults` writes down.
 """
 
 import argparse
+import gzip
 import random
 from pathlib import Path
 from typing import Any
@@ -121,10 +122,11 @@ def test_only_attempts_at_the_first_candidate_count_as_met():
     assert not struck({})
 
 
-def siege(ailment: Ailment = ILL, **said: Any) -> Siege:
+def siege(ailment: Ailment = ILL, elsewhere: int = 0, **said: Any) -> Siege:
     before = [heard(first=2.0)] * 4
     during = [heard(sent=2.0, first=900.0), heard(sent=4.0, first=12.0), heard(sent=5.0, **said)]
-    return Siege(ailment=ailment, rate=50, began=1.5, before=before, during=during, met=1, opened=[3.0])
+    counts = {"rate": 50, "met": 1, "elsewhere": elsewhere}
+    return Siege(ailment=ailment, began=1.5, before=before, during=during, opened=[3.0], **counts)
 
 
 def test_the_page_tells_what_was_measured():
@@ -132,10 +134,10 @@ def test_the_page_tells_what_was_measured():
     everyone = Cell(ailment=ILL, stream=False, everyone=True, heard=[heard(**REFUSED), heard()])
     late = Cell(ailment=LATE, stream=True, everyone=False, heard=[heard(stream=True, code="a", total=8.0)])
     pairs = [(one, [heard(first=4.0)]) for one in (cell, everyone, late)]
-    text = page(pairs, [siege(), siege(LATE, code="a")], seconds=60, healthy=10)
+    text = page(pairs, [siege(elsewhere=2), siege(LATE, code="a")], seconds=60, healthy=10)
     assert "| ill | whole | 2/2 answered | 3 ms | 3 ms | 502 `b`, answered, 1 wrong |" in text
     assert "| late | 1/1 right | 200 `a` | 8 ms |" in text
-    assert "| ill | 3/3 = 100 % | 1 | 1 | 10 ms | 898 ms | 900 ms |" in text
+    assert "| ill | 3/3 = 100 % | 1 | 1, 2 elsewhere | 10 ms | 898 ms | 900 ms |" in text
     assert "| late | 2/3 = 66.666 %; 1 `a` | 1 | 1 | 10 ms | 898 ms | 900 ms |" in text
 
 
@@ -154,10 +156,15 @@ def test_clients_come_as_often_as_told_and_the_same_in_each_run():
     assert 0 < times[0] < times[-1] < 60
 
 
-def test_a_trace_is_run_faster_until_it_has_the_rate(tmp_path):
-    file = tmp_path / "trace.csv"
-    moments = [f"2023-11-16 18:15:{second:02}.6805900,374,44" for second in range(0, 50, 10)]
-    file.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(moments))
+@pytest.mark.parametrize(
+    ("name", "column", "moment"),
+    [("t.csv", "TIMESTAMP", "2023-11-16 18:15:{:02}.6805900"), ("t.csv.gz", "seconds", "{}.000")],
+)
+def test_a_trace_is_run_faster_until_it_has_the_rate(tmp_path, name, column, moment):
+    file = tmp_path / name
+    lines = [f"{column},tokens", *(f"{moment.format(second)},44" for second in range(0, 50, 10))]
+    text = "\n".join(lines).encode()
+    file.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
     assert traced(file, 100, 0.25) == pytest.approx([0, 5, 10, 15, 20])
     assert traced(file, 12, 0.25) == pytest.approx([0, 5, 10])
 

@@ -56,7 +56,8 @@ class Siege(msgspec.Struct, kw_only=True):
     before: list[Heard]
     during: list[Heard]
     met: int  # requests that the fault struck
-    opened: list[float]  # when circuits opened
+    opened: list[float]  # when circuits of the first candidate opened
+    elsewhere: int = 0  # how often circuits of others did, who were well
 
     @property
     def unanswered(self) -> Counter[str]:
@@ -133,7 +134,8 @@ class Ward:
             before=[one for one in heard if one.sent < began],
             during=[one for one in heard if one.sent >= began + 0.1],  # the order to fail takes a moment
             met=sum(struck(line) for line in lines),
-            opened=[at for at in turns(self.house, "circuit opened") if at > began],
+            opened=[at for at in turns(self.house, "circuit opened", provider=FIRST) if at > began],
+            elsewhere=sum(line["event"] == "circuit opened" and line["provider"] != FIRST for line in self.house.logs),
         )
 
     async def _lines(self, start: float, count: int) -> list[dict[str, Any]]:
