@@ -41,12 +41,17 @@ class Verdict(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Fits if the status (0: any), one of the codes (if any are given) and one of the texts (if any) are there."""
+    """Fits if the status (0: any), one of the codes (if any are given) and one of the texts (if any) are there.
+
+    `starts` are how a message begins: what is said of our key, or of our account, is believed nowhere else, for vendors
+    repeat in their messages what a client wrote.
+    """
 
     status: int
     verdict: Verdict
     codes: frozenset[str] = frozenset()
     texts: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
 
 
 _CALLER = "invalid_request_error"
@@ -116,6 +121,8 @@ def _verdict(said: Said, rules: Sequence[Rule]) -> Verdict:
         if rule.codes and rule.codes.isdisjoint(said.codes):
             continue
         if rule.texts and not any(text in lowered for text in rule.texts):
+            continue
+        if rule.starts and not lowered.startswith(rule.starts):
             continue
         return rule.verdict
     if 300 <= said.status < 400:

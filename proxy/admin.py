@@ -130,6 +130,7 @@ async def metrics(state: State) -> Response[bytes]:
 @get("/providers/health", guards=[guard], media_type=MediaType.JSON)
 async def health(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
     """How each provider and model is, as all replicas see it and as this one does; `provider=` of one alone."""
+    _known(request, "provider")
     fleet: Fleet = state.fleet
     book: Pricebook = state.book
     one = request.query_params.get("provider")
@@ -146,6 +147,7 @@ async def health(request: Request[Any, Any, Any], state: State) -> Response[byte
 @post("/providers/health/{provider:str}/reset", guards=[guard], media_type=MediaType.JSON, status_code=200)
 async def health_reset(request: Request[Any, Any, Any], state: State, provider: FromPath[str]) -> Response[bytes]:
     """Close the circuits of a provider and of all its models, or of one model (`model=`), on all replicas."""
+    _known(request, "model")  # a misspelt one would close them all
     fleet: Fleet = state.fleet
     book: Pricebook = state.book
     row, model = _row(book, provider), request.query_params.get("model")
@@ -171,6 +173,7 @@ async def health_reset(request: Request[Any, Any, Any], state: State, provider: 
 @get("/providers/decisions", guards=[guard], media_type=MediaType.JSON, sync_to_thread=False)
 def decisions_latest(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
     """Why the last requests to this replica went where they went; at most `limit`, the last one first."""
+    _known(request, "limit")
     kept: Decisions = state.decisions
     found = kept.latest(_number(request, "limit", LATEST))
     said = {"replica": state.replica, "kept": len(kept), "decisions": [decisions.to_json(one) for one in found]}
@@ -200,6 +203,13 @@ def _unknown(param: str, message: str) -> Failure:
     return Failure(
         Kind.CALLER, message, status=404, type="invalid_request_error", code=f"{param}_not_found", param=param
     )
+
+
+def _known(request: Request[Any, Any, Any], name: str) -> None:
+    """Raises a `Failure` (400) for a parameter of any other name."""
+    for other in request.query_params:
+        if other != name:
+            raise invalid(f"'{other[:40]}' is no parameter here; there is '{name}'.", other[:40])
 
 
 async def _told(store: Store) -> bool:

@@ -57,8 +57,7 @@ def build(
     metrics = Metrics()
     till = _till(settings, store, metrics, replica, clock, wall)
     book = Pricebook(settings.catalog, tuple(map(_row, settings.providers)))
-    first_byte = settings.timeouts.general.first_byte
-    fleet = Fleet(store, settings.health, replica=replica, clock=clock, wall=wall, first_byte=first_byte)
+    fleet = Fleet(store, settings.health, replica=replica, clock=clock, wall=wall)
     tolls = Tolls(book=book, upstream=upstream, till=till, tokenizer=Tokenizer(), clock=clock, replica=replica)
     decisions = Decisions(wall=wall)
     gate = _gate(settings, _forward(settings, tolls, fleet, store), (*sinks, decisions), rng or Random(), wall)

@@ -92,7 +92,7 @@ def attempts(order: Sequence[Candidate], *, choosy: bool, rounds: Rounds = ONCE,
     named = next((candidate for candidate in order if not candidate.stand_in), None) if choosy else None
     for n in range(rounds.most):
         failed: list[tuple[Candidate, Failure]] = []
-        final = yield from _round(now, named, asked, failed, None if n else hedge)
+        final = yield from _round(now, named, asked, failed, None if n else hedge, rounds if n else None)
         if final is not None:
             return final
         now = [candidate for candidate, failure in failed if _curable(failure, rounds)]
@@ -116,13 +116,17 @@ def _round(
     asked: list[tuple[Candidate, Failure]],
     failed: list[tuple[Candidate, Failure]],
     hedge: float | None,
+    again: Rounds | None,
 ) -> Generator[Try | Wait, Failed, Failure | None]:
-    """Everybody once. `asked` and `failed` take what became of it; returns what ends it for good."""
+    """Everybody once, or `again`, as long as there is budget for each. `asked` and `failed` take what became of it;
+    returns what ends it for good."""
     todo, put_off = list(order), set[int]()
     while todo:
         first = todo.pop(0)
         if _too_small(first, asked):
             continue
+        if again is not None and failed and not again.may(0.0):
+            break
         second = todo[0] if hedge is not None and todo and not asked and not put_off else None
         answer = yield Try(first, second, hedge or 0.0)
         if not answer and id(first) not in put_off:

@@ -5,11 +5,14 @@ and none of them closes a vendor's stream in time when a client leaves.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 from litestar.types import Receive, Scope, Send
 
 from adapters.base import Failure, Kind
+
+_MOMENT_SECONDS = 1.0
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -89,6 +92,16 @@ class Downstream:
             self.ended = True
             self.unwatch()  # a client that hangs up once it has all of its answer has not left
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    @asynccontextmanager
+    async def bound(self, seconds: float) -> AsyncIterator[None]:
+        """Who has not read what was written within so many seconds, and a moment, is taken to have left."""
+        try:
+            async with asyncio.timeout(max(0.0, seconds) + _MOMENT_SECONDS):
+                yield
+        except TimeoutError:
+            self.left = True
+            raise asyncio.CancelledError from None
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer."""

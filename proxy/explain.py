@@ -45,6 +45,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """What would be chosen `at` a time (milliseconds since the epoch).
 
     `firsts`: by name, the part of all requests that would go there first: more than one name if the dice decide.
+    `queue`: seconds that a request waits at most if all who could serve are rate limited.
     """
 
     asked: str
@@ -54,6 +55,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     need: Need
     choice: Choice
     firsts: Mapping[str, float]
+    queue: float
     notes: tuple[str, ...] = ()
 
     @property
@@ -86,7 +88,7 @@ async def explain(settings: Settings, asked: str, need: Need) -> Explained:
         wrong = await _opened(store, settings)
         if wrong is None:
             await fleet.exchange.join()  # to read once is enough: nobody tells, and nobody listens
-        return _explained(chooser, route, asked, need, [wrong] if wrong else [])
+        return _explained(chooser, route, asked, need, settings.retries.queue, [wrong] if wrong else [])
     finally:
         await fleet.close()
         await store.close()
@@ -118,7 +120,7 @@ async def _opened(store: Store, settings: Settings) -> str | None:
     return None
 
 
-def _explained(chooser: Chooser, route: Route, asked: str, need: Need, notes: Sequence[str]) -> Explained:
+def _explained(chooser: Chooser, route: Route, asked: str, need: Need, queue: float, notes: Sequence[str]) -> Explained:
     """The choice that is made most often; without dice, the one that is always made."""
     at, strategy = chooser.fleet.now(), chooser.named(route)
     candidates = chooser.candidates(route, need, caller="", when=at // 1_000)
@@ -136,6 +138,7 @@ def _explained(chooser: Chooser, route: Route, asked: str, need: Need, notes: Se
         need=need,
         choice=rolled[orders.index(usual)],
         firsts={name: times / ROLLS for name, times in firsts.most_common()},
+        queue=queue,
         notes=tuple(notes),
     )
 
@@ -228,8 +231,7 @@ def conclusion(found: Explained) -> str:
     """All of it in a sentence."""
     choice = found.choice
     if not choice.order:
-        when = "" if choice.wait is None else f" before {iso(choice.wait)}"
-        return f"Nobody can be asked{when}: a request waits for as long as its deadline allows, then it is refused."
+        return _nobody(found)
     first, *rest = choice.order
     if choice.least_bad:
         return f"All circuits are open: {first.name} is the least bad, and would be asked all the same."
@@ -239,3 +241,16 @@ def conclusion(found: Explained) -> str:
     probe = " (as a probe, if there is a place for one)" if first.standing.state == "half_open" else ""
     after = f"; if it fails, {', then '.join(one.name for one in rest)}" if rest else ", and nobody after it"
     return f"{first.name} would be asked first{probe}{after}."
+
+
+def _nobody(found: Explained) -> str:
+    wait = found.choice.wait
+    if wait is None:
+        return "Nobody can be asked: a request is refused."
+    if wait - found.at > found.queue * 1_000:
+        return (
+            f"Nobody can be asked before {iso(wait)}: no request waits for so long ({found.queue:g} s), it is refused."
+        )
+    return (
+        f"Nobody can be asked before {iso(wait)}: a request waits for that, if its deadline allows, else it is refused."
+    )

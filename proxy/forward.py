@@ -94,7 +94,11 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
 
     def _ill(self, errand: Errand, failure: Failure) -> Outcome:
         windows = errand.toll.windows if errand.toll is not None else {}
-        return Outcome(failure=failure, known=errand.candidate.known, windows=windows)
+        # However often one request fails at a candidate: it is one witness. What it fails by may be its own.
+        name, blamed = errand.candidate.name, errand.exchange.blamed
+        again = name in blamed and failure.kind is not Kind.RATE_LIMITED
+        blamed.add(name)
+        return Outcome(failure=failure, left=again, known=errand.candidate.known, windows=windows)
 
     async def _send(self, errand: Errand) -> None:
         exchange, target = errand.exchange, errand.candidate.target
@@ -106,13 +110,15 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         if held.quote is not None and held.cap is not None and held.cap < held.quote.most:
             cap = held.cap
             call = adapter.request(exchange.envelope, msgspec.structs.replace(target, cap=cap), supplies)
-        toll.end.sent, toll.sent = True, self.clock()
+        toll.sent = self.clock()
         patience = exchange.deadline - toll.sent
+        toll.end.sent = patience > 0  # else nothing leaves this house
+        self.fleet.sent(errand.ticket)
         try:
             async with self.upstream.send(target.provider, call, self.timeouts.of(target), patience) as reply:
                 await self._hear(adapter, reply, call, cap, errand, toll)
         except Failure as failure:
-            toll.end.sent = failure.kind is not Kind.UNREACHABLE
+            toll.end.sent &= failure.kind is not Kind.UNREACHABLE
             raise
 
     async def _hear(
@@ -137,8 +143,10 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
     async def _supplies(self, adapter: Adapter, target: Target, exchange: Exchange) -> Supplies:
         """What the translator cannot get for itself."""
         needs = adapter.needs(exchange.envelope, target)
-        if missing := [image for image in needs.images if image.url not in exchange.images]:
-            exchange.images.update(await self.images.fetch(missing))
+        if needs.images:
+            async with exchange.fetching:  # two that are asked at once may want the same
+                if missing := [image for image in needs.images if image.url not in exchange.images]:
+                    exchange.images.update(await self.images.fetch(missing))
         states = await self.memory.recall(target.vendor, needs.states) if needs.states else {}
         return Supplies(images=exchange.images, states=states)
 
@@ -152,7 +160,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         record.provider, record.served, record.warnings = target.provider, target.model, str(call.warnings)
         record.first_part = round((self.clock() - record.started) * 1000, 3)
         record.status = 200
-        return headers.answer(record, target, call, told.cap)
+        return headers.answer(record, target, call, told.cap, under_way=exchange.under_way)
 
     async def _answer(self, answer: Answer, told: Told, errand: Errand, toll: Toll) -> None:
         end = toll.end
@@ -176,20 +184,22 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         down, heard = errand.exchange.down, toll.heard
         meter = Meter(toll.held, heard, self.tolls.tokenizer, toll.target.model)
         try:
-            part = await self._opening(reply, stream, toll)
+            part = await self._opening(reply, stream, toll, errand.exchange.deadline)
             toll.first = self.clock()
+            reply.begun(errand.exchange.over - toll.first)
             toll.end.silent = toll.first - toll.sent
             await down.start(200, [*headers.STREAM, *self._speak(told, errand, toll)])
-            while part:
-                if stream.done and stream.states:
-                    await self.memory.remember(toll.target.vendor, stream.states)
-                await down.write(part, more=not stream.done)
-                if heard.size > meter.enough and not stream.done:
-                    await meter.check()
-                part = await _next(reply, stream)
-                heard.add(part)
-            if not down.ended:
-                await down.write(b"", more=False)
+            async with down.bound(errand.exchange.over - toll.first):
+                while part:
+                    if stream.done and stream.states:
+                        await self.memory.remember(toll.target.vendor, stream.states)
+                    await down.write(part, more=not stream.done)
+                    if heard.size > meter.enough and not stream.done:
+                        await meter.check()
+                    part = await _next(reply, stream)
+                    heard.add(part)
+                if not down.ended:
+                    await down.write(b"", more=False)
             await reply.drain()
         finally:
             if not stream.done and (unread := reply.buffered()):
@@ -199,11 +209,12 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             toll.end.beyond, toll.end.tier = meter.beyond, stream.service_tier
             toll.end.usage, toll.end.whole = stream.usage, stream.done and _told(stream.usage, heard)
 
-    async def _opening(self, reply: Reply, stream: Stream, toll: Toll) -> bytes:
+    async def _opening(self, reply: Reply, stream: Stream, toll: Toll, deadline: float) -> bytes:
         """The first part that says something, with all opening words before it."""
         said = await _next(reply, stream)
         toll.heard.add(said)
-        until = self.clock() + _KEPT_SECONDS
+        now = self.clock()
+        until = now + min(_KEPT_SECONDS, (deadline - now) / 2)
         while not (stream.done or len(said) > _OPENING_BYTES or any(toll.heard.text())):
             try:
                 async with asyncio.timeout(until - self.clock()):

@@ -52,8 +52,9 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
             down.watch()
             stamp = Stamp(f"chatcmpl-{token}", int(self.wall()))
             deadline = record.started + min(self.longest, headers.patience(down))
-            exchange = Exchange(envelope, stamp, down, record, entry, deadline)
-            urgency = URGENCIES.get(down.header(b"x-tollhouse-priority") or "", NORMAL)
+            over = record.started + min(self.longest, headers.endurance(down))
+            exchange = Exchange(envelope, stamp, down, record, entry, deadline, over)
+            urgency = URGENCIES.get((down.header(b"x-tollhouse-priority") or "").strip().lower(), NORMAL)
             await self.trips.go(Trip(route=route, exchange=exchange, task=_task(down, envelope), urgency=urgency))
         except Failure as failure:
             await _refuse(failure, down, record)

@@ -1,6 +1,7 @@
 """What an answer, or a refusal, says of itself beyond OpenAI's words."""
 
 import math
+from collections.abc import Sequence
 
 from adapters.base import Call, Failure, Kind, Target
 from proxy.downstream import Downstream, Headers
@@ -15,13 +16,16 @@ STREAM: Headers = (
 SHUTTING_DOWN = "server_shutting_down"
 
 
-def answer(record: Record, target: Target, call: Call, cap: int | None) -> Headers:
-    """Who served, and what could not be had as asked; `cap` is the output cap that the money at hand came to."""
+def answer(record: Record, target: Target, call: Call, cap: int | None, *, under_way: int = 1) -> Headers:
+    """Who served, and what could not be had as asked; `cap` is the output cap that the money at hand came to.
+
+    `under_way`: attempts that have not ended, this one among them.
+    """
     said = {
         "x-request-id": record.request_id,
         "x-tollhouse-provider": target.provider,
         "x-tollhouse-model": target.model,
-        "x-tollhouse-attempts": str(record.asked + 1),
+        "x-tollhouse-attempts": str(record.asked + under_way),
         "x-upstream-request-id": record.upstream_id or "",
     }
     if call.warnings:
@@ -47,12 +51,23 @@ def refusal(failure: Failure, record: Record) -> Headers:
     return [(name.encode(), _plain(value)) for name, value in said.items()]
 
 
-_PATIENCE = (b"x-tollhouse-timeout", b"x-stainless-read-timeout", b"x-stainless-timeout")
+_OWN = (b"x-tollhouse-timeout",)
+_SDKS = (b"x-stainless-read-timeout", b"x-stainless-timeout")
 
 
 def patience(down: Downstream) -> float:
     """Seconds for which the client will wait for an answer, by its own word or by its SDK's; without one, for ever."""
-    for name in _PATIENCE:
+    return _seconds(down, (*_OWN, *_SDKS))
+
+
+def endurance(down: Downstream) -> float:
+    """Seconds after which the client has no use for the rest of a stream: by its own word only. The timeouts of the
+    SDKs are those of the first byte, or of each one."""
+    return _seconds(down, _OWN)
+
+
+def _seconds(down: Downstream, names: Sequence[bytes]) -> float:
+    for name in names:
         value = down.header(name)
         try:
             seconds = float(value) if value else math.nan

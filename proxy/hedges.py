@@ -31,14 +31,18 @@ class Hedges:
         usual = first.hedge if need.stream else first.hedge_whole
         if usual is None or first.state != "closed" or second.state != "closed":
             return None
-        more = expected_cost(order[1], need)
-        if more is None or (self._extra + more) * _MILLION > self._share * self._spent:
-            return None
-        return max(self._least, usual / 1000)
+        return max(self._least, usual / 1000) if self._pays(expected_cost(order[1], need)) else None
 
-    def asked(self, second: Candidate, need: Need) -> None:
-        """A second leg has begun: it counts as what it is expected to cost, whoever wins."""
-        self._extra += expected_cost(second, need) or 0
+    def begin(self, second: Candidate, need: Need) -> bool:
+        """A second leg is about to begin: whether it still may, for many may have been planned at once. It counts as
+        what it is expected to cost, whoever wins."""
+        more = expected_cost(second, need)
+        may = self._pays(more)
+        self._extra += more or 0 if may else 0
+        return may
+
+    def _pays(self, more: int | None) -> bool:
+        return more is not None and (self._extra + more) * _MILLION <= self._share * self._spent
 
     def spent(self, nano: int | None) -> None:
         """A request has cost so much."""

@@ -36,8 +36,8 @@ class Server(uvicorn.Server):
         """Open the port, and say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        # What is there now stays, and hardly anything of a request is in a cycle: that the collector looked at all of it
-        # again and again cost a fifth of a request.
+        # What is there now stays, and hardly anything of a request is in a cycle: that the collector looked at all of
+        # it again and again cost a fifth of a request.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECT)

@@ -23,21 +23,6 @@ from proxy.resilience import Hedging, Retries
 from proxy.routing import STRATEGIES
 from proxy.timeouts import LONGEST, Timeouts, check_seconds
 
-__all__ = [
-    "Alerting",
-    "File",
-    "Hedging",
-    "Limits",
-    "Retries",
-    "Settings",
-    "SettingsError",
-    "Timeouts",
-    "is_loopback",
-    "load",
-    "routing_state",
-    "shipped_prices",
-]
-
 
 class SettingsError(ValueError):
     """The configuration cannot be used. `faults` has one line per fault."""

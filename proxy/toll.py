@@ -36,6 +36,7 @@ class Toll(msgspec.Struct):
     sent: float = 0.0  # when
     first: float | None = None  # when its first part came, of a stream
     windows: Windows = {}  # what the vendor's limits have left
+    failure: Failure | None = None  # that it ended in
     settled: bool = False
 
 
@@ -47,14 +48,24 @@ class Exchange(msgspec.Struct):
     down: Downstream
     record: Record
     entry: Entry  # what is known of a row of it before anybody is asked
-    deadline: float  # when the client does not wait any longer; seconds, by the clock
+    deadline: float  # until when the client waits for an answer, or for a stream to begin; seconds, by the clock
+    over: float  # when a stream must have come to its end
     images: dict[str, Fetched] = {}  # fetched once, whoever is asked
+    fetching: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     tolls: list[Toll] = []  # of all attempts that were sent
+    blamed: set[str] = set()  # candidates whose health was told of a failure of this request
     race: Race | None = None  # between two that are asked at once
     spoken: Toll | None = None  # whose answer the client hears
 
+    @property
+    def under_way(self) -> int:
+        """How many are being asked just now."""
+        return sum(toll.failure is None and not toll.settled for toll in self.tolls)
+
     def claim(self, toll: Toll) -> None:
         """This one has something to say: nobody else will."""
+        if self.spoken is not None and self.spoken is not toll:
+            raise asyncio.CancelledError  # it was cancelled, and somebody on its way has swallowed that
         self.spoken = toll
         if self.race is not None:
             self.race.won()
@@ -138,6 +149,15 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
         """Another one answered first: this one was cancelled, and is paid for as one whose client left."""
         self._settle(toll, exchange, 499, HEDGE_LOST, last=False)
 
+    def _leave(self, toll: Toll, exchange: Exchange, status: int, code: str | None) -> None:
+        """One of two at once, and not the one with which the request ended."""
+        if (failure := toll.failure) is not None:
+            self._settle(toll, exchange, failure.status, failure.code or failure.kind.value, last=False)
+        elif exchange.spoken is not None:
+            self.lose(toll, exchange)
+        else:
+            self._settle(toll, exchange, status, code, last=False)
+
     def close(self, exchange: Exchange) -> None:
         """The request is over: settle what is under way. Never waits, never raises.
 
@@ -150,7 +170,7 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
             if toll is last:
                 self._settle(toll, exchange, status, code, last=True)
             else:
-                self.lose(toll, exchange)
+                self._leave(toll, exchange, status, code)
         if exchange.tolls and last is None:
             self.till.books.book(
                 msgspec.structs.replace(

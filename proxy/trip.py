@@ -22,6 +22,27 @@ from proxy.routing.need import need as needed
 from proxy.telemetry import HEDGE_LOST, Attempt, Decision
 from proxy.toll import Exchange
 
+_CROWDED_SECONDS = 1.0  # to come again, where too many wait already
+_MOST_DOUBLED = 30
+
+# These were no reasons of the request: it may go there later, or, where nobody else can serve it, even now.
+_BUSY = frozenset({"limited", "full"})
+_SICK = frozenset({"open"})
+# Who failed so could not serve it, now or ever; or only we can mend that.
+_UNFIT = frozenset({Kind.UNSUPPORTED, Kind.TOO_LONG, Kind.MODEL})
+_POOR = frozenset({Kind.BUDGET, Kind.QUOTA, Kind.KEY})
+
+
+def _others(route: Route, choice: Choice, failure: Failure) -> frozenset[str]:
+    """Who was not asked, and might serve what those could not who were: their reasons are not to be told as his."""
+    named = not route.auto and any(not candidate.stand_in for candidate in choice.order)
+    if failure.kind not in _UNFIT | _POOR or (failure.kind is Kind.UNSUPPORTED and named):
+        return frozenset()
+    small = max(one.target.context for one in choice.order) if failure.kind is Kind.TOO_LONG else -1
+    large = {f"{target.provider}/{target.model}" for target in route.candidates if target.context > small}
+    whys = _BUSY | _SICK if failure.kind in _UNFIT else _BUSY
+    return frozenset(out.name for out in choice.out if out.why in whys and out.name in large)
+
 
 class Trip(msgspec.Struct, kw_only=True):
     """One request: where it may go, and what has been decided so far."""
@@ -32,6 +53,8 @@ class Trip(msgspec.Struct, kw_only=True):
     urgency: int
     need: Need = Need()
     waited: float = 0.0  # seconds, for a rate limit
+    limited: int = 0  # how often all who could serve have said so
+    left: frozenset[str] = frozenset()  # names of those to whom it may go still; none: to all
 
 
 class Trips(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,12 +78,25 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
             try:
                 return await self._follow(trip, choice)
             except Failure as failure:
-                wait = failure.retry_after
-                if failure.kind is not Kind.RATE_LIMITED or trip.exchange.down.started or wait is None:
-                    raise
-                if not self._has_time(trip, wait):
+                pause = None if trip.exchange.down.started else self._hopes(trip, choice, failure)
+                if pause is None:
                     raise
                 await self._give_back(trip.exchange, [(candidate, failure) for candidate in choice.order])
+                await asyncio.sleep(pause)
+                trip.waited += pause
+
+    def _hopes(self, trip: Trip, choice: Choice, failure: Failure) -> float | None:
+        """Seconds after which it may go well all the same: with who was out, or with who is only rate limited (that
+        nobody is asked before his time, the queue sees to). None: there is no hope."""
+        if failure.kind is not Kind.RATE_LIMITED:
+            trip.left = _others(trip.route, choice, failure)
+            return 0.0 if trip.left else None
+        # A vendor that says "again in 0 seconds" is not asked without end.
+        least = min(self.retries.longest, self.retries.base * 2.0 ** min(trip.limited, _MOST_DOUBLED))
+        if failure.retry_after is None or not self._has_time(trip, max(least, failure.retry_after)):
+            return None
+        trip.limited += 1
+        return max(0.0, least - failure.retry_after)
 
     def close(self, exchange: Exchange) -> None:
         """The request is over: settle what is under way. Never waits, never raises."""
@@ -78,6 +114,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
                 when=exchange.stamp.created,
                 envelope=exchange.envelope,
             )
+            candidates = [candidate for candidate in candidates if not trip.left or candidate.name in trip.left]
             choice = chooser.choose(trip.route, trip.need, candidates)
             exchange.record.decision = self._decision(trip, choice)
             if choice.order:
@@ -87,24 +124,35 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
             seconds = max(0.0, (choice.wait - self.fleet.now()) / 1000)
             if not self._has_time(trip, seconds):
                 raise limited(seconds)
-            began = self.clock()
-            if not await self.queue.wait(seconds, urgency=trip.urgency, deadline=exchange.deadline):
-                raise limited(seconds)
+            if not await self._wait(trip, seconds):
+                raise limited(max(_CROWDED_SECONDS, (choice.wait - self.fleet.now()) / 1000))
+
+    async def _wait(self, trip: Trip, seconds: float) -> bool:
+        """In the queue; False if too many wait there, or if its time is over before its turn has come."""
+        began, deadline = self.clock(), trip.exchange.deadline
+        try:
+            async with asyncio.timeout(min(self.retries.queue - trip.waited, deadline - began)):
+                return await self.queue.wait(seconds, urgency=trip.urgency, deadline=deadline)
+        except TimeoutError:
+            return False
+        finally:
             trip.waited += self.clock() - began
 
     def _has_time(self, trip: Trip, seconds: float) -> bool:
         return trip.waited + seconds <= self.retries.queue and self.clock() + seconds < trip.exchange.deadline
 
     def _decision(self, trip: Trip, choice: Choice) -> Decision:
-        group = trip.route.group
+        group, before = trip.route.group, trip.exchange.record.decision
+        order = [*(before.order if before and trip.left else ()), *(candidate.name for candidate in choice.order)]
         return Decision(
             strategy=self.chooser.named(trip.route),
             group=group.name if group else None,
             task=trip.task,
-            order=tuple(candidate.name for candidate in choice.order),
+            order=tuple(dict.fromkeys(order)),
             out=choice.out,
             least_bad=choice.least_bad,
             waited=round(trip.waited * 1000, 3),
+            hedged=bool(before and before.hedged),
         )
 
     async def _follow(self, trip: Trip, choice: Choice) -> None:
@@ -157,14 +205,22 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         failed = [(who, failure) for who, failure in zip((first, second), failures, strict=False) if who and failure]
         if exchange.spoken is None:
             return failed
-        for _, failure in failed:
-            if exchange.down.started:
-                raise failure
+        for candidate, failure in failed:
+            if exchange.spoken.target is candidate.target:
+                raise failure  # of two at once the other may have failed: that is no matter of the client
         return None
 
     async def _begin(self, trip: Trip, candidate: Candidate, *, force: bool) -> Ticket | None:
-        takes = ratelimit.needs(trip.need.prompt, int(candidate.expected.output))
-        return await self.fleet.begin(candidate.target.provider, candidate.model, takes, force=force)
+        target, stream = candidate.target, trip.need.stream
+        timings = self.forward.timeouts.of(target)
+        return await self.fleet.begin(
+            target.provider,
+            candidate.model,
+            ratelimit.needs(trip.need.prompt, int(candidate.expected.output)),
+            first_byte=timings.first_byte if stream else timings.first_byte_plain,
+            stream=stream,
+            force=force,
+        )
 
     async def _ask(self, trip: Trip, candidate: Candidate, ticket: Ticket) -> None:
         errand = Errand(candidate, trip.exchange, ticket)
@@ -175,6 +231,8 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
             outcome = "ok"
         except Failure as failure:
             outcome, message = failure.kind.value, failure.message
+            if errand.toll is not None:
+                errand.toll.failure = failure
             raise
         except asyncio.CancelledError:
             if errand.toll is not None and trip.exchange.spoken not in (None, errand.toll):
@@ -189,8 +247,9 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
     async def _hedge(self, trip: Trip, candidate: Candidate) -> None:
         """The second one of two at once."""
         record = trip.exchange.record
+        if not self.hedges.begin(candidate, trip.need):
+            return
         record.decision = record.decision and msgspec.structs.replace(record.decision, hedged=True)
-        self.hedges.asked(candidate, trip.need)
         ticket = await self._begin(trip, candidate, force=True)
         assert ticket is not None
         await self._ask(trip, candidate, ticket)
@@ -200,4 +259,4 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         for candidate, failure in failed:
             for toll in exchange.tolls:
                 if toll.target is candidate.target and not toll.settled:
-                    await self.forward.tolls.give_back(toll, exchange, failure)
+                    await self.forward.tolls.give_back(toll, exchange, toll.failure or failure)

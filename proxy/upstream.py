@@ -19,8 +19,6 @@ from adapters.base import Call, Failure, Kind
 from proxy.providers import Provider
 from proxy.timeouts import Timeouts, Timings
 
-__all__ = ["LARGEST_ANSWER", "Reply", "Timeouts", "Timings", "Upstream", "credentials"]
-
 # An answer that comes whole is held in memory; no vendor's is larger than a few inline images.
 LARGEST_ANSWER = 128 * 1024 * 1024
 # Shorter than any vendor's own: a connection that the other side is about to close must not be taken for good.
@@ -107,14 +105,15 @@ class Reply:
         self._first_byte = timings.first_byte if stream else timings.first_byte_plain
         self._seconds = timings.total if deadline is None else min(timings.total, deadline)
         self._hurried = self._seconds < _HURRIED * timings.total
-        self._deadline = 0.0
+        self._entered = self._deadline = 0.0
+        self._begun = False
         self._first: float | None = 0.0  # by when the first byte of the body is wanted; None: it has come
         self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> Self:
         if self._seconds <= 0:
             raise _too_late()
-        now = asyncio.get_running_loop().time()
+        now = self._entered = asyncio.get_running_loop().time()
         self._deadline = now + self._seconds
         patience = self._first = now + self._first_byte
         try:
@@ -146,6 +145,14 @@ class Reply:
         assert self._response is not None
         return self._response.headers
 
+    def begun(self, deadline: float) -> None:
+        """The answer has begun: from now on the client waits for so many seconds, whatever it said before."""
+        passed = asyncio.get_running_loop().time() - self._entered
+        self._seconds = min(self._timings.total, passed + deadline)
+        self._hurried = self._seconds < _HURRIED * self._timings.total
+        self._deadline = self._entered + self._seconds
+        self._begun = True
+
     async def read(self) -> bytes | None:
         """The next bytes as they come, None at the end. Raises `Failure` when the vendor breaks off or falls silent."""
         assert self._response is not None
@@ -164,7 +171,9 @@ class Reply:
 
     def _silence(self, patience: float) -> Failure:
         """What came to its end: our patience with the vendor, or the client's with us."""
-        return _too_late() if self._hurried and self._deadline < patience else _silent()
+        if self._deadline >= patience:
+            return _silent()
+        return _too_late() if self._hurried else _too_long() if self._begun else _silent()
 
     def buffered(self) -> bytes:
         """What has arrived and was not read yet; never waits, never raises."""
@@ -204,6 +213,11 @@ def _broken(error: Exception, code: str) -> Failure:
 
 def _silent() -> Failure:
     return Failure(Kind.TIMEOUT, "The provider did not answer in time.", status=504, code="upstream_timeout")
+
+
+def _too_long() -> Failure:
+    """A stream that went on and on: the vendor said much, or the client read slowly. The vendor is well."""
+    return Failure(Kind.REQUEST, "The stream took longer than any may take.", status=504, code="upstream_timeout")
 
 
 def _too_late() -> Failure:

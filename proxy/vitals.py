@@ -38,11 +38,17 @@ def models(catalog: Catalog, rows: Sequence[ProviderRow], *known: Iterable[Key])
 
 
 def counted(catalog: Catalog, row: ProviderRow, name: str, *known: Iterable[Key]) -> str | None:
-    """The name under which a model is counted at a provider, for a name that people use; None if it is not known."""
-    if any((row.name, name) in keys for keys in known) and name not in (PROVIDER, LINE):
-        return name
-    model = catalog.offer(row, name)
-    return model.model if model and model.kind == "chat" else None
+    """The name under which a model is counted at a provider, for a name that people use; None if it is not known.
+
+    `provider/model` is such a name, too: so the log and all answers call it.
+    """
+    for said in (name, name.removeprefix(f"{row.name}/")):
+        if any((row.name, said) in keys for keys in known) and said not in (PROVIDER, LINE):
+            return said
+        model = catalog.offer(row, said)
+        if model and model.kind == "chat":
+            return model.model
+    return None
 
 
 def health(

@@ -60,7 +60,7 @@ def error_rows() -> Iterator[str]:
 
 def _row(vendor: str, rule: Rule) -> str:
     codes = " ".join(f"`{code}`" for code in sorted(rule.codes))
-    texts = ", ".join(f"“{text}”" for text in rule.texts)
+    texts = ", ".join([*(f"“{text}”" for text in rule.texts), *(f"“{text} …”" for text in rule.starts)])
     cells = [vendor, str(rule.status or "any"), codes, texts, CLASSES[rule.verdict.kind], _got(rule.verdict)]
     return f"| {' | '.join(cells)} |"
 

@@ -20,7 +20,9 @@ _PROFILE = frozenset({"user_profile_not_found", "user_profile_not_billable", "us
 RULES: tuple[Rule, ...] = (
     Rule(400, errors.KEY, _KEY),
     Rule(400, errors.TOO_LONG, texts=("prompt is too long", "exceed context limit")),
-    Rule(400, errors.QUOTA, texts=("credit balance is too low", "specified api usage limits")),
+    Rule(
+        400, errors.QUOTA, starts=("your credit balance is too low", "you have reached your specified api usage limits")
+    ),
     Rule(400, errors.POLICY, texts=("output blocked by content filtering policy",)),
     Rule(403, errors.BAD_REQUEST, _PROFILE | {"sandbox_egress_restricted"}),
     Rule(404, errors.NOT_FOUND, frozenset({"file_expired", "thread_not_found"})),

@@ -15,16 +15,21 @@ _PER_DAY = Verdict(Kind.RATE_LIMITED, 429, "rate_limit_exceeded", "rate_limit_er
 _PER_MINUTE = Verdict(Kind.RATE_LIMITED, 429, "rate_limit_exceeded", "rate_limit_error", retry_after=10)
 # Our own mistake, or state that the client lost: the vendor is not sick, and nobody else is asked.
 _SIGNATURE = Verdict(Kind.CALLER, 400, None, "invalid_request_error")
+_DENIED = Verdict(Kind.REQUEST, 503, "upstream_auth_error", hush="The provider refused the proxy this request.")
 
 RULES: tuple[Rule, ...] = (
     Rule(0, errors.KEY, frozenset({"API_KEY_INVALID", "UNAUTHENTICATED", "CONSUMER_SUSPENDED", "SERVICE_DISABLED"})),
-    Rule(400, errors.KEY, texts=("api key not valid", "api key not found", "api key expired")),
+    Rule(400, errors.KEY, starts=("api key not valid", "api key not found", "api key expired")),
     Rule(400, errors.TOO_LONG, texts=("input token count",)),
     Rule(400, errors.TOO_LARGE, texts=("request payload size exceeds the limit",)),
     Rule(400, _SIGNATURE, texts=("thought_signature", "function call is missing")),
+    # A file that is still being read, or could not be: the client named it.
+    Rule(400, errors.BAD_REQUEST, frozenset({"FAILED_PRECONDITION"}), texts=("active state",)),
     Rule(400, errors.KEY, frozenset({"FAILED_PRECONDITION"})),
     # A file that is not ours, or is gone: the client named it, our key is well.
     Rule(403, errors.NOT_FOUND, texts=("permission to access the file",)),
+    # Of one model that our project may not use (others answer), or of a film that is private: of the key it says less.
+    Rule(403, _DENIED, frozenset({"PERMISSION_DENIED"}), starts=("the caller does not have permission",)),
     Rule(403, errors.KEY, frozenset({"PERMISSION_DENIED"})),
     Rule(404, errors.NOT_FOUND, texts=("cached content", "cachedcontent", "file ")),
     Rule(429, _PER_DAY, frozenset({"per_day"})),

@@ -10,10 +10,13 @@ from adapters.base import Failure, Kind
 from adapters.errors import Rule, Said, Verdict
 
 _RELAYED_POLICY = Verdict(Kind.POLICY, 400, "content_filter", "invalid_request_error")
+# xAI tells the names of our team and of our key along.
+_POLICY_OF_XAI = _RELAYED_POLICY._replace(hush="Content violates the provider's usage guidelines.")
 # More than a minute's tokens at once, or more than this account can pay (OpenRouter and its like): a smaller request
 # will be served, so this is no reason to bench anybody.
 _ONE_TOO_LARGE = Verdict(Kind.REQUEST, 429, "rate_limit_exceeded", "rate_limit_error")
 _CANNOT_AFFORD = Verdict(Kind.REQUEST, 503, "upstream_quota_exhausted", hush="The provider would not serve this much.")
+_NO_ENDPOINT = Verdict(Kind.REQUEST, 404, None, "invalid_request_error")
 
 RULES: tuple[Rule, ...] = (
     Rule(400, errors.TOO_LONG, frozenset({"context_length_exceeded"})),
@@ -35,8 +38,10 @@ RULES: tuple[Rule, ...] = (
     Rule(402, _CANNOT_AFFORD, texts=("can only afford", "fewer max_tokens")),
     Rule(403, errors.MODEL, frozenset({"model_not_found"})),
     Rule(403, _RELAYED_POLICY, texts=("input was flagged",)),  # OpenRouter's moderation
+    Rule(403, _POLICY_OF_XAI, starts=("content violates usage guidelines",)),
     Rule(413, _ONE_TOO_LARGE, frozenset({"rate_limit_exceeded"})),  # Groq: more than a minute's tokens at once
     Rule(404, errors.MODEL, frozenset({"model_not_found"})),
+    Rule(404, _NO_ENDPOINT, starts=("no endpoints found that ",)),  # OpenRouter: "... support tool use": this request's
     Rule(429, errors.QUOTA, frozenset({"insufficient_quota", "billing_hard_limit_reached"})),
     Rule(429, _ONE_TOO_LARGE, texts=("request too large",)),
     Rule(0, errors.SLOW_DOWN, frozenset({"slow_down"})),

@@ -25,6 +25,7 @@ from proxy.fleet.clock import SharedClock
 from proxy.fleet.exchange import Exchange
 from proxy.fleet.sheet import Sheet
 from proxy.fleet.view import View
+from proxy.fleet.waiting import Sent
 from proxy.fleet.way import Way
 from proxy.health import Cell, Outcome, Policy, Scope, Standing, ratelimit
 from proxy.health import cell as cells
@@ -42,21 +43,21 @@ class Ticket(msgspec.Struct):
 
     provider: str
     model: str
-    sent: float  # seconds, by the clock
+    sent: float  # seconds, by the clock: when its way was free
     since: int = 0  # of the model's circuit when it was sent
     probes: dict[str, str] = {}  # scope -> the name of its place there
     answered: bool = False
     number: int = 0
     sinces: dict[str, int] = {}  # scope -> since when its circuit is as it was then
     ended: bool = False
+    needed: Mapping[str, int] = {}
 
 
 class Fleet:
     """One per process. `clock` in seconds, monotonic; `wall` in seconds since the epoch, until the store tells better.
 
     `replica` names this process, and no other: it goes into the names of its probes, and marks what it has said.
-    `first_byte` is the time after which a request that nobody answers is given up, in seconds. Without `open` nothing
-    is shared.
+    Without `open` nothing is shared.
     """
 
     def __init__(
@@ -67,9 +68,8 @@ class Fleet:
         replica: str,
         clock: Callable[[], float],
         wall: Callable[[], float],
-        first_byte: float = 60.0,
     ) -> None:
-        self._replica, self._clock, self._first_byte = replica, clock, first_byte
+        self._replica, self._clock = replica, clock
         self._time = SharedClock(clock, wall)
         self._view = View(policy, replica, self.now)
         self.exchange = Exchange(board, self._view, self._time, clock, self.gather)
@@ -99,13 +99,20 @@ class Fleet:
         return self._way(provider, model).standing(self.policy, self.now(), self._clock())
 
     async def begin(
-        self, provider: str, model: str, needed: Mapping[str, int], *, force: bool = False
+        self,
+        provider: str,
+        model: str,
+        needed: Mapping[str, int],
+        *,
+        first_byte: float = 60.0,
+        stream: bool = False,
+        force: bool = False,
     ) -> Ticket | None:
-        """An attempt is about to be sent; None if its circuit is half-open and all places for probes are taken.
+        """An attempt is about to be made; None if its circuit is half-open and all places for probes are taken.
 
-        With `force` it is sent even so. Waits only for a place (and for no longer than the store may take). `needed`
-        (`ratelimit.needs`) is taken off what the vendor's limits have left, until they are told anew: here, not for the
-        others.
+        With `force` it is made even so. Waits only for a place (and for no longer than the store may take). `needed`
+        (`ratelimit.needs`) is what it takes of the vendor's limits when it is `sent`. `first_byte`: after how many
+        seconds it is given up, if nobody answers.
         """
         way, number = self._way(provider, model), next(self._numbers)
         probes: dict[str, str] = {}
@@ -113,10 +120,9 @@ class Fleet:
         if half_open and not await self._admitted(way, f"{self._replica}/{number}", probes) and not force:
             return None
         sinces: dict[str, int] = {scope: sheet.seen.circuit.since for scope, sheet in way.sheets.items()}
-        sent = self._clock()
-        way.waiting.begin(number, sent)
-        way.spend(needed, self.now())
-        return Ticket(provider, model, sent, sinces["model"], probes, number=number, sinces=sinces)
+        now = self._clock()
+        way.waiting.begin(number, Sent(now, first_byte, stream))
+        return Ticket(provider, model, now, sinces["model"], probes, number=number, sinces=sinces, needed=needed)
 
     async def _admitted(self, way: Way, probe: str, probes: dict[str, str]) -> bool:
         """A place in each circuit that is half-open, or none at all."""
@@ -138,6 +144,11 @@ class Fleet:
 
     def _half_open(self, sheet: Sheet) -> bool:
         return circuits.state(sheet.seen.circuit, self.now()) == "half_open"
+
+    def sent(self, ticket: Ticket) -> None:
+        """It goes out: what it needs is taken off what the vendor's limits have left, until they are told anew: here,
+        not for the others."""
+        self._way(ticket.provider, ticket.model).spend(ticket.needed, self.now())
 
     def answered(self, ticket: Ticket) -> None:
         """Its first part has come."""
@@ -232,5 +243,5 @@ class Fleet:
         way = self._ways.get((provider, model))
         if way is None:
             sheets: dict[Scope, Sheet] = {scope: self._view.sheet(provider, model, scope) for scope in _SCOPES}
-            way = self._ways[provider, model] = Way(sheets, self._first_byte)
+            way = self._ways[provider, model] = Way(sheets)
         return way

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from proxy.health import Cell
 
@@ -13,18 +14,26 @@ _WITNESSES = 3
 _MILLI = 1_000
 
 
+class Sent(NamedTuple):
+    """A request that waits for its first part. `first_byte`: when it is given up. Seconds."""
+
+    at: float
+    first_byte: float
+    stream: bool
+
+
 class Waiting:
     """Seconds, of a monotonic clock."""
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self._sent: dict[int, float] = {}  # those that wait for their first part, by number, oldest first
+        self._sent: dict[int, Sent] = {}  # those that wait for their first part, by number, oldest first
         self._answered = -math.inf  # when the last of all was answered
 
-    def begin(self, number: int, now: float) -> None:
+    def begin(self, number: int, sent: Sent) -> None:
         """One is sent. Numbers are never used again."""
         self.in_flight += 1
-        self._sent[number] = now
+        self._sent[number] = sent
 
     def answered(self, number: int, now: float) -> None:
         """Its first part has come."""
@@ -36,27 +45,31 @@ class Waiting:
         self.in_flight -= 1
         self._sent.pop(number, None)
 
-    def stalled(self, cell: Cell, now: float, first_byte: float) -> bool:
-        """Whether they wait in vain, as far as can be told. `first_byte`: seconds after which they are given up."""
+    def stalled(self, cell: Cell, now: float) -> bool:
+        """Whether they wait in vain, as far as can be told."""
         if len(self._sent) < _WITNESSES:
             return False
         oldest = tuple(islice(self._sent.values(), _WITNESSES))
-        if now - oldest[-1] <= min(_LEAST_SECONDS, first_byte / 2):
+        if now - oldest[-1].at <= min(_LEAST_SECONDS, oldest[-1].first_byte / 2):
             return False  # nobody is less patient than that, and a percentile takes its time
-        return stalled(oldest, self._answered, now, patience(cell, first_byte))
+        return stalled(oldest, self._answered, now, cell)
 
 
-def stalled(oldest: Sequence[float], answered: float, now: float, patience: float) -> bool:
+def stalled(oldest: Sequence[Sent], answered: float, now: float, cell: Cell) -> bool:
     """Whether so many have waited too long, and nobody was answered since the first of them was sent.
 
     A vendor that hangs would collect all traffic until the first timeout comes; a slow one answers somebody.
     """
-    late = [sent for sent in oldest if now - sent > patience]
+    late = [sent.at for sent in oldest if now - sent.at > patience(cell, sent)]
     return len(late) >= _WITNESSES and answered < min(late)
 
 
-def patience(cell: Cell, first_byte: float) -> float:
-    """How long a first part may take before it looks odd, in seconds. Never so long that the timeout comes first."""
-    known = cell.first if cell.first.total >= _ENOUGH else cell.whole
+def patience(cell: Cell, sent: Sent) -> float:
+    """How long a first part may take before it looks odd, in seconds. Never so long that the timeout comes first; and
+    where nothing is known of what is usual, half of that."""
+    known = cell.first if sent.stream else cell.whole
+    most = sent.first_byte / 2
+    if known.total < _ENOUGH:
+        return most
     usual = (known.quantile(0.99) or 0.0) / _MILLI
-    return min(max(_LEAST_SECONDS, _TIMES * usual), first_byte / 2)
+    return min(max(_LEAST_SECONDS, _TIMES * usual), most)

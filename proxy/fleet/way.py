@@ -1,5 +1,6 @@
 """What a request to one model goes through: the model's circuit, its provider's, and our own line to it."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from operator import is_ as _is
 
@@ -13,22 +14,23 @@ from proxy.health import standing as standings
 from proxy.health.circuit import State
 from proxy.health.ratelimit import Windows
 
+_MOST_SPENT = 256  # requests that are remembered; answers are laid aside for a tenth of a second
 _STALE_MS = 100  # of what changes by and by: an average fades, a share grows
 
 Cells = tuple[Cell, Cell, Cell]
 
 
 class Way:
-    """One for each model that is asked about. `first_byte`: seconds after which a request is given up."""
+    """One for each model that is asked about."""
 
-    def __init__(self, sheets: Mapping[Scope, Sheet], first_byte: float) -> None:
+    def __init__(self, sheets: Mapping[Scope, Sheet]) -> None:
         self.sheets = sheets
         self.waiting = Waiting()
         self.answers: list[Outcome] = []  # laid aside: they say nothing but that all is well
         self._model, self._provider, self._line = sheets["model"], sheets["provider"], sheets["line"]
-        self._first_byte = first_byte
         self._told: Windows = {}  # of the cell that `_left` began with
         self._left: Windows = {}  # the vendor's limits, less what was sent since they were told: this replica's guess
+        self._spent: deque[tuple[int, Mapping[str, int]]] = deque(maxlen=_MOST_SPENT)  # lately: when, and what
         self._cells: Cells | None = None  # that `_base` was made of
         self._base, self._from, self._until = Standing(), 0, 0
 
@@ -52,7 +54,7 @@ class Way:
             self._base,
             windows=self._windows(),
             in_flight=waiting.in_flight,
-            stalled=waiting.stalled(cells[0], clock, self._first_byte),
+            stalled=waiting.stalled(cells[0], clock),
         )
 
     def calm(self, sinces: Mapping[str, int]) -> bool:
@@ -72,10 +74,10 @@ class Way:
 
     def spend(self, needed: Mapping[str, int], now: int) -> None:
         """Take what a request needs off the vendor's limits, until they are told anew."""
-        self._left = {
-            kind: window.spent(need, now) if (need := needed.get(kind)) else window
-            for kind, window in self._windows().items()
-        }
+        left = self._windows()
+        if left:
+            self._spent.append((now, needed))
+            self._left = _less(left, now, needed, since=now)
 
     def _remake(self, cells: Cells, policy: Policy, now: int) -> None:
         model, provider, line = cells
@@ -90,5 +92,15 @@ class Way:
         if told is not self._told:
             if told != self._told:
                 self._left = told
+                for now, needed in self._spent:  # after it was told: what is told here is told some time later
+                    self._left = _less(self._left, now, needed, since=now - 1)
             self._told = told
         return self._left
+
+
+def _less(windows: Windows, now: int, needed: Mapping[str, int], since: int) -> Windows:
+    """What they have left when a request was sent; those told after `since` have counted it already."""
+    return {
+        kind: window.spent(need, now) if (need := needed.get(kind)) and window.seen <= since else window
+        for kind, window in windows.items()
+    }

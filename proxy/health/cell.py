@@ -38,15 +38,14 @@ EFFECTS: Mapping[Kind | None, Mapping[Scope, Effect]] = {
     Kind.QUOTA: {"provider": "trip", "line": "ok"},
     Kind.KEY: {"provider": "trip", "line": "ok"},
     Kind.MODEL: {"model": "trip", "line": "ok"},
-    Kind.CALLER: {"line": "ok"},
     Kind.TOO_LONG: {"line": "ok"},
     Kind.POLICY: {"line": "ok"},
     Kind.REQUEST: {"line": "ok"},
-    Kind.UNSUPPORTED: {},  # found out before anything is sent, as the next two are
+    Kind.CALLER: {},  # may be found out before anything is sent; so may a deadline that nobody could have kept
+    Kind.UNSUPPORTED: {},  # always is, as the next two are
     Kind.BUDGET: {},
     Kind.STORE: {},
 }
-_NOTHING: Mapping[Scope, Effect] = {}
 _FAILED = frozenset(kind for kind, row in EFFECTS.items() if not {"failed", "trip"}.isdisjoint(row.values()))
 
 _OVERLOADED_SECONDS = 15.0  # too busy is soon over: docs/translation.md, "Errors"
@@ -130,8 +129,10 @@ def report(
     kind = failure.kind if failure else None
     if kind is Kind.MODEL and not outcome.known:
         kind = Kind.REQUEST  # it is called so by the client: that says nothing of the entry that the name matched
-    effects = _NOTHING if outcome.left else EFFECTS[kind]
-    tally = _tally(failure, effects.get(scope, "none"), policy, now, probe, late)
+    effect = "none" if outcome.left else EFFECTS[kind].get(scope, "none")
+    if effect == "trip" and not outcome.known:
+        effect = "failed"  # who knows what a vendor says of a name that was made up: alone it proves nothing
+    tally = _tally(failure, effect, policy, now, probe, late)
     if failure is None and not outcome.left:
         return Report(tally=tally, ok=1) if scope != "model" else _answered((outcome,), tally, now)
     limited = kind is Kind.RATE_LIMITED and not outcome.left

@@ -12,6 +12,7 @@ import msgspec
 from adapters.base import Headroom
 
 _USUAL_MS = 60_000  # vendors count by the minute, where nothing tells otherwise
+_ROUNDED_MS = 2_000  # by which a reset may be told too late: Anthropic tells it, and the time of telling, in seconds
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):
@@ -36,8 +37,12 @@ class Window(msgspec.Struct, frozen=True, array_like=True):
         return max(now, min(self.reset, self.seen + math.ceil((need - self.remaining) * self._pause)))
 
     def spent(self, need: int, now: int) -> "Window":
-        """After a request that needs so much has gone out, and nothing has been told since."""
-        left = max(self.left(now) - need, -float(self.limit))  # whatever was asked of it, it is not empty for ever
+        """After a request that needs so much has gone out, and nothing has been told since.
+
+        One that needs more than the limit is refused, or was estimated wrongly: it takes what there is, at most.
+        """
+        left = self.left(now)
+        left = max(left - need, -float(self.limit)) if need <= self.limit else min(left, 0.0)
         return Window(self.limit, left, now, now + round((self.limit - left) * self._pause))
 
     @property
@@ -54,8 +59,14 @@ Windows = dict[str, Window]  # by kind: requests, tokens, input_tokens, output_t
 
 
 def told(headroom: Headroom, now: int) -> Window:
-    """What the vendor says now."""
-    return Window(headroom.limit, headroom.remaining, now, now + int(headroom.reset * 1_000))
+    """What the vendor says now.
+
+    Of a limit that is nearly full, a reset in whole seconds would say that it fills a hundred times more slowly than it
+    does: as much of the reset as may be rounding is believed only where a limit by the minute would take as long.
+    """
+    reset = headroom.reset * 1_000
+    usual = max(0, headroom.limit - headroom.remaining) * _USUAL_MS / max(1, headroom.limit)
+    return Window(headroom.limit, headroom.remaining, now, now + int(min(reset, max(usual, reset - _ROUNDED_MS))))
 
 
 def newer(mine: Windows, theirs: Windows) -> Windows:

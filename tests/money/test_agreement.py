@@ -61,6 +61,8 @@ async def load_of(vendors: Simulator, fleet: Fleet, count: int) -> list[Heard]:
             vendors.fault("gemini", "refuse")
         heard += await run([named(wish) for wish in wishes], fleet.urls, clients=20)
     vendors.clear()
+    for house in fleet.houses:
+        await asyncio.to_thread(house.heal)  # who leaves must leave at the vendor that was asked for
     leaving = leavers(rng, count // 4)
     for wish, events in leaving:
         vendors.fault("openai", "hang_midstream", tag=f"{wish.tag}-", after_events=events, times=1)

@@ -8,6 +8,7 @@ import random
 import re
 from collections import Counter as Counts
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -99,6 +100,45 @@ def judge(answers: Sequence[Heard], bill: Truth) -> None:
             assert nano(heard.cost) == bill.tags[heard.wish.tag], heard.wish.tag
         if heard.status == 429:
             assert bill.tags.get(heard.wish.tag, 0) == 0, "refused, and forwarded all the same"
+
+
+HEDGED = "hedging: {enabled: true, spend: 1.0, least: 0.02}\nretries: {share: 1, base: 0.01}\n"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_two_at_once_and_again_never_spend_more_than_the_budget(vendors, purse, size):
+    """Once it is known how fast the vendor is as a rule, it is often slow, so that a second is asked as well, and
+    breaks now and then, so that another is asked; they are dearer, too."""
+    wishes = mix(random.Random(size.requests + 1), size.requests, models=("gpt-4o-mini",), leaving=0.1, scale=0.5)
+    budget = foreseen(wishes)
+
+    async def sicken() -> None:
+        vendors.fault("openai", "status", status=500, probability=0.1)
+        vendors.fault("openai", "slow", delay_ms=1_000, probability=0.4)
+
+    environ = {"LLM_DAILY_BUDGET": dollars(budget)}
+    with Fleet(vendors, size.replicas, redis=purse, environ=environ, config=HEDGED) as fleet:
+        answers = await run(wishes, fleet.urls, clients=size.clients, moments={size.requests // 3: sicken})
+        assert vendors.wait(in_progress=0, timeout=30)
+        counter = await asyncio.to_thread(fleet.settled)
+        lost = [line for house in fleet.houses for line in house.logs if _lost(line)]
+    assert [heard.complaint for heard in answers if heard.complaint] == []
+    assert {heard.status for heard in answers} <= {0, 200, 429, 502, 503}
+    assert any(heard.code == "budget_exceeded" for heard in answers)
+    assert len(lost) > 3, "hardly anybody was asked beside another"
+    bill = truth(vendors.ledger())
+    print(f"{len(lost)} lost a race; of {budget}: billed {bill.total}, {counter}")
+    for heard in answers:
+        if heard.whole and heard.cost is not None:
+            assert nano(heard.cost) <= bill.tags[heard.wish.tag], heard.wish.tag
+    assert bill.total <= budget * len(bill.days)
+    if len(bill.days) == 1:
+        assert counter.held == 0
+        assert bill.total <= counter.used <= budget
+
+
+def _lost(line: dict[str, Any]) -> bool:
+    return any(attempt["outcome"] == "hedge_lost" for attempt in line.get("attempts", ()))
 
 
 def share_at_first_refusal(answers: Sequence[Heard], budget: int) -> float:

@@ -29,11 +29,11 @@ def fleet_on(board: Board, clock: Callable[[], float], *, replica: str = "a", po
     return Fleet(board, policy, replica=replica, clock=clock, wall=clock)
 
 
-def alone(clock: Callable[[], float] | None = None, policy: Policy = POLICY, first_byte: float = 60.0) -> Fleet:
+def alone(clock: Callable[[], float] | None = None, policy: Policy = POLICY) -> Fleet:
     """One that nobody else hears of."""
     hand = clock or Hand(NOW)
     board = PlainBoard(Paper(hand))
-    return Fleet(board, policy, replica="a", clock=hand, wall=hand, first_byte=first_byte)
+    return Fleet(board, policy, replica="a", clock=hand, wall=hand)
 
 
 async def joined(boards: Sequence[Board], clock: Callable[[], float], policy: Policy = POLICY) -> list[Fleet]:
@@ -50,8 +50,8 @@ async def rounds(*fleets: Fleet) -> None:
         await fleet.exchange.round()
 
 
-async def begun(fleet: Fleet, provider: str = "openai", model: str = "gpt-4o") -> Ticket:
-    ticket = await fleet.begin(provider, model, {})
+async def begun(fleet: Fleet, provider: str = "openai", model: str = "gpt-4o", first_byte: float = 60.0) -> Ticket:
+    ticket = await fleet.begin(provider, model, {}, first_byte=first_byte)
     assert ticket is not None
     return ticket
 

@@ -180,7 +180,8 @@ async def test_an_opening_is_told_by_the_replica_that_saw_it_and_then_by_the_oth
     assert said["since"] < said["next_probe"] == said["until"]
 
     async def heard() -> bool:
-        return "big" in (await place.two.health())["providers"]["openai"]["models"]
+        models = (await place.two.health())["providers"]["openai"]["models"]
+        return bool(models.get("big", {}).get("state") == "open")  # the answers may be told before the failures
 
     await until(heard)
     other = await place.two.model()
@@ -263,6 +264,7 @@ async def test_a_reset_through_one_replica_closes_it_on_all(place):
     [
         pytest.param("big", id="by its name"),
         pytest.param("big-2026-11-01", id="by a dated name of it"),
+        pytest.param("openai/big", id="as all answers name it"),
     ],
 )
 async def test_one_model_alone_is_reset(place, name):
@@ -313,6 +315,23 @@ async def test_a_reset_that_the_others_cannot_be_told_of_says_so_and_is_done_her
     assert "on this replica only (one)" in found["message"]
     assert (await place.one.model())["state"] == "closed"
     assert "health reset here only" in [line["event"] for line in logs]
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "param", "known"),
+    [
+        pytest.param("POST", f"{HEALTH}/openai/reset?modle=big", "modle", "model", id="a reset of one model, misspelt"),
+        pytest.param("POST", f"{HEALTH}/openai/reset?model=big&all=1", "all", "model", id="a reset, and more"),
+        pytest.param("GET", f"{HEALTH}?providers=openai", "providers", "provider", id="health"),
+        pytest.param("GET", f"{DECISIONS}?n=5", "n", "limit", id="decisions"),
+    ],
+)
+async def test_a_parameter_that_nobody_knows_is_a_400_and_nothing_is_done(place, method, url, param, known):
+    await place.one.hear(3)
+    found = error(await place.one.http.request(method, url), 400)
+    assert (found["type"], found["param"]) == ("invalid_request_error", param)
+    assert known in found["message"]
+    assert (await place.one.model())["state"] == "open"
 
 
 # --- decisions

@@ -215,6 +215,14 @@ def test_the_playbook_of_rounds(candidates, kinds, rounds, asked):
     assert play(candidates, kinds, rounds=rounds)[0] == asked
 
 
+@pytest.mark.parametrize(("budget", "asked"), [(0, 0), (1, 1), (2, 2), (3, 3), (9, 3)])
+def test_each_that_is_asked_again_needs_a_budget_of_its_own(budget, asked):
+    left = iter([True] * budget)
+    rounds = Rounds(most=2, longest=4.0, pause=lambda _: 0.5, may=lambda _: next(left, False))
+    order, _ = play([A, B, C], [Kind.TRANSIENT] * 6, rounds=rounds)
+    assert order == ["a", "b", "c", *(["0.5 s"] if asked else []), *"abc"[:asked]]
+
+
 def hedged(*answers: list[Kind]) -> list[Try]:
     """The steps of a hedged plan over three; each answer is how those failed who were asked in it."""
     plan = attempts([A, B, C], choosy=True, hedge=0.7)

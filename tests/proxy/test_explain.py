@@ -48,6 +48,7 @@ def explained(*order: Candidate, firsts: dict[str, float] | None = None, **field
             "need": Need(prompt=1_000),
             "choice": Choice(order=order, **choice),
             "firsts": firsts or {candidate.name: 1.0 for candidate in order[:1]},
+            "queue": 10.0,
             **fields,
         }
     )
@@ -81,13 +82,29 @@ OPEN = Standing(state="open", since=NOON - 1, until=NOON + 299_999, why="timeout
         ),
         pytest.param(
             explained(wait=NOON + 2_500),
-            "Nobody can be asked before 2026-11-23T12:00:02.500Z: a request waits for as long as its deadline allows, "
-            "then it is refused.",
-            id="all are rate limited",
+            "Nobody can be asked before 2026-11-23T12:00:02.500Z: a request waits for that, if its deadline allows, "
+            "else it is refused.",
+            id="all are rate limited, but not for long",
+        ),
+        pytest.param(
+            explained(wait=NOON + 10_000),
+            "Nobody can be asked before 2026-11-23T12:00:10.000Z: a request waits for that, if its deadline allows, "
+            "else it is refused.",
+            id="all are rate limited, for as long as anybody waits",
+        ),
+        pytest.param(
+            explained(wait=NOON + 10_001),
+            "Nobody can be asked before 2026-11-23T12:00:10.001Z: no request waits for so long (10 s), it is refused.",
+            id="all are rate limited, and for long",
+        ),
+        pytest.param(
+            explained(wait=NOON + 1, queue=0.0),
+            "Nobody can be asked before 2026-11-23T12:00:00.001Z: no request waits for so long (0 s), it is refused.",
+            id="all are rate limited, and nobody waits",
         ),
         pytest.param(
             explained(),
-            "Nobody can be asked: a request waits for as long as its deadline allows, then it is refused.",
+            "Nobody can be asked: a request is refused.",
             id="nobody, and nobody knows until when",
         ),
     ],
@@ -275,6 +292,7 @@ async def test_a_model_that_is_rate_limited_is_waited_for_if_it_is_alone(environ
     assert found.choice.order == ()
     assert found.firsts == {}
     assert conclusion(found).startswith("Nobody can be asked before 20")
+    assert conclusion(found).endswith("no request waits for so long (10 s), it is refused.")
     assert to_json(found)["wait_until"] is not None
 
 

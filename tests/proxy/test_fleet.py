@@ -275,8 +275,8 @@ async def one_left(fleet: Fleet, tickets: list[Ticket]) -> None:
     [(in_vain, True), (one_answered, False), (one_well, False), (one_failed, True), (one_left, True)],
 )
 async def test_a_model_that_answers_nobody_is_stalled(clock: Hand, happens: Any, expected: bool) -> None:
-    fleet = alone(clock, first_byte=30.0)
-    tickets = [await begun(fleet) for _ in range(4)]
+    fleet = alone(clock)
+    tickets = [await begun(fleet, first_byte=20.0) for _ in range(4)]
     clock.now += 1
     await happens(fleet, tickets)
     clock.now += 10
@@ -285,9 +285,9 @@ async def test_a_model_that_answers_nobody_is_stalled(clock: Hand, happens: Any,
 
 
 async def test_the_patience_ends_before_the_timeout(clock: Hand) -> None:
-    fleet = alone(clock, first_byte=2.0)
+    fleet = alone(clock)
     for _ in range(3):
-        await begun(fleet)
+        await begun(fleet, first_byte=2.0)
     clock.now += 1.1
     assert fleet.standing(*OPENAI).stalled
 
@@ -307,7 +307,11 @@ async def test_what_is_sent_is_taken_off_the_limits_until_they_are_told_anew(fle
     assert fleet.standing(*OPENAI).windows == {}
     fleet.end(ticket, told(fleet, 10))
     fleet.gather()
-    tickets = [await fleet.begin(*OPENAI, takes) for _ in range(3)]
+    tickets = [await fleet.begin(*OPENAI, takes) for _ in range(4)]
+    assert fleet.standing(*OPENAI).windows["requests"].remaining == 10, "what is not sent takes nothing"
+    for sent in tickets[:3]:
+        assert sent is not None
+        fleet.sent(sent)
     assert fleet.standing(*OPENAI).windows["requests"].remaining == 7
     assert fleet.shared()[OPENAI].windows["requests"].remaining == 10
     fleet.end(await begun(fleet), LEFT)
@@ -316,6 +320,26 @@ async def test_what_is_sent_is_taken_off_the_limits_until_they_are_told_anew(fle
     assert tickets[0] is not None
     fleet.end(tickets[0], told(fleet, 9))
     assert fleet.standing(*OPENAI).windows["requests"].remaining == 9, "what is scarce is known at once"
+
+
+async def test_what_was_sent_after_the_limits_were_told_is_taken_off_when_that_is_heard(
+    fleet: Fleet, clock: Hand
+) -> None:
+    """What goes well is laid aside for a moment, and others are sent meanwhile."""
+    await asked(fleet, told(fleet, 60))
+    clock.now += 1
+    tickets = [await fleet.begin(*OPENAI, needs(10, 10)) for _ in range(3)]
+    assert all(tickets)
+    before, *after = [ticket for ticket in tickets if ticket]
+    fleet.sent(before)
+    clock.now += 1
+    fleet.end(before, told(fleet, 50))
+    clock.now += 1
+    for ticket in after:
+        fleet.sent(ticket)
+    fleet.gather()
+    grown = 100 / 60  # in a second
+    assert fleet.standing(*OPENAI).windows["requests"].remaining == pytest.approx(50 + grown - 2, abs=0.2)
 
 
 async def test_answers_are_laid_aside_and_taken_down_all_at_once(fleet: Fleet) -> None:
@@ -349,7 +373,9 @@ async def test_an_answer_after_a_failure_ends_its_row_at_once(fleet: Fleet) -> N
 
 async def test_a_limit_that_a_request_does_not_touch_stays(fleet: Fleet) -> None:
     await asked(fleet, told(fleet, 10))
-    await fleet.begin(*OPENAI, {"tokens": 100})
+    ticket = await fleet.begin(*OPENAI, {"tokens": 100})
+    assert ticket is not None
+    fleet.sent(ticket)
     assert fleet.standing(*OPENAI).windows["requests"].remaining == 10
 
 

@@ -170,7 +170,9 @@ async def test_what_one_sends_is_not_taken_off_the_limits_of_others(fleets: list
     now = fleets[0].now()
     await asked(fleets[0], Outcome(whole=1.0, windows={"requests": Window(100, 7, now, now + 10**6)}))
     await rounds(*fleets)
-    await fleets[1].begin(*OPENAI, {"requests": 1})
+    ticket = await fleets[1].begin(*OPENAI, {"requests": 1})
+    assert ticket is not None
+    fleets[1].sent(ticket)
     await asked(fleets[2], LEFT)
     await rounds(*fleets)
     left = [fleet.standing(*OPENAI).windows["requests"].remaining for fleet in fleets]

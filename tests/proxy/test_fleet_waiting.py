@@ -4,11 +4,15 @@ import math
 
 import pytest
 
-from proxy.fleet.waiting import Waiting, patience, stalled
+from proxy.fleet.waiting import Sent, Waiting, patience, stalled
 from proxy.health import Cell
 from proxy.health.pace import Sketch, sketch
 
 NEVER = -math.inf
+
+
+def sent(at: float, first_byte: float = 60.0, *, stream: bool = True) -> Sent:
+    return Sent(at, first_byte, stream)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +31,8 @@ NEVER = -math.inf
     ],
 )
 def test_a_model_is_stalled_when_three_wait_in_vain(oldest: tuple[float, ...], answered: float, expected: bool) -> None:
-    assert stalled(oldest, answered, 100.0, patience=10.0) is expected
+    usual = Cell(first=times(1.0))  # then patience is ten seconds
+    assert stalled([sent(at) for at in oldest], answered, 100.0, usual) is expected
 
 
 def times(seconds: float, many: int = 100) -> Sketch:
@@ -36,52 +41,57 @@ def times(seconds: float, many: int = 100) -> Sketch:
 
 
 @pytest.mark.parametrize(
-    ("cell", "first_byte", "expected"),
+    ("cell", "waits", "expected"),
     [
-        pytest.param(Cell(), 60.0, 10.0, id="nothing is known"),
-        pytest.param(Cell(first=times(1.0)), 60.0, 10.0, id="three times of what is quick is never too little"),
-        pytest.param(Cell(first=times(5.0)), 60.0, 15.0, id="three times of what is usual"),
-        pytest.param(Cell(first=times(50.0)), 60.0, 30.0, id="never so long that the timeout comes first"),
-        pytest.param(Cell(), 2.0, 1.0, id="nor when the timeout is short"),
-        pytest.param(Cell(whole=times(5.0)), 60.0, 15.0, id="answers that do not stream"),
-        pytest.param(Cell(first=times(1.0, 19), whole=times(5.0)), 60.0, 15.0, id="few that stream"),
-        pytest.param(Cell(first=times(5.0, 20), whole=times(9.0)), 60.0, 15.0, id="enough that stream"),
+        pytest.param(Cell(), sent(0), 30.0, id="nothing is known: half of the timeout"),
+        pytest.param(Cell(), sent(0, 180.0), 90.0, id="and a model that thinks has a longer one"),
+        pytest.param(Cell(first=times(1.0)), sent(0), 10.0, id="three times of what is quick is never too little"),
+        pytest.param(Cell(first=times(5.0)), sent(0), 15.0, id="three times of what is usual"),
+        pytest.param(Cell(first=times(50.0)), sent(0), 30.0, id="never so long that the timeout comes first"),
+        pytest.param(Cell(first=times(1.0)), sent(0, 2.0), 1.0, id="nor when the timeout is short"),
+        pytest.param(Cell(whole=times(5.0)), sent(0, stream=False), 15.0, id="answers that do not stream"),
+        pytest.param(Cell(first=times(1.0), whole=times(9.0)), sent(0, stream=False), 27.0, id="are not streams"),
+        pytest.param(Cell(first=times(1.0, 19)), sent(0), 30.0, id="few that stream"),
+        pytest.param(Cell(first=times(5.0, 20)), sent(0), 15.0, id="enough that stream"),
     ],
 )
-def test_patience_is_a_multiple_of_what_is_usual(cell: Cell, first_byte: float, expected: float) -> None:
-    assert patience(cell, first_byte) == pytest.approx(expected, rel=0.06)
+def test_patience_is_a_multiple_of_what_is_usual(cell: Cell, waits: Sent, expected: float) -> None:
+    assert patience(cell, waits) == pytest.approx(expected, rel=0.06)
+
+
+USUAL = Cell(first=times(1.0))
 
 
 def test_those_that_wait_are_those_neither_answered_nor_ended() -> None:
     waiting = Waiting()
     for number in range(5):
-        waiting.begin(number, float(number))
+        waiting.begin(number, sent(number))
     assert waiting.in_flight == 5
     waiting.end(0)
     waiting.answered(1, 1.5)
     assert waiting.in_flight == 4
-    assert waiting.stalled(Cell(), 20.0, 60.0)
+    assert waiting.stalled(USUAL, 20.0)
     waiting.end(1)
     waiting.end(2)
     assert waiting.in_flight == 2
-    assert not waiting.stalled(Cell(), 20.0, 60.0)
+    assert not waiting.stalled(USUAL, 20.0)
 
 
 def test_one_answer_is_enough_for_all() -> None:
     waiting = Waiting()
     for number in range(4):
-        waiting.begin(number, 0.0)
+        waiting.begin(number, sent(0))
     waiting.answered(3, 1.0)
-    assert not waiting.stalled(Cell(), 50.0, 60.0)
+    assert not waiting.stalled(USUAL, 50.0)
 
 
 def test_an_answer_after_the_end_is_none() -> None:
     waiting = Waiting()
     for number in range(4):
-        waiting.begin(number, 0.0)
+        waiting.begin(number, sent(0))
     waiting.end(3)
     waiting.answered(3, 1.0)
-    assert waiting.stalled(Cell(), 50.0, 60.0)
+    assert waiting.stalled(USUAL, 50.0)
 
 
 @pytest.mark.parametrize(
@@ -92,14 +102,14 @@ def test_an_answer_after_the_end_is_none() -> None:
 def test_the_least_patience_is_ten_seconds_or_half_the_timeout(first_byte: float, now: float, expected: bool) -> None:
     waiting = Waiting()
     for number in range(3):
-        waiting.begin(number, 0.0)
-    assert waiting.stalled(Cell(), now, first_byte) is expected
+        waiting.begin(number, sent(0, first_byte))
+    assert waiting.stalled(USUAL, now) is expected
 
 
 def test_who_is_usually_slow_is_given_its_time() -> None:
     waiting = Waiting()
     for number in range(3):
-        waiting.begin(number, 0.0)
+        waiting.begin(number, sent(0))
     slow = Cell(first=times(5.0))
-    assert not waiting.stalled(slow, 13.0, 60.0)
-    assert waiting.stalled(slow, 17.0, 60.0)
+    assert not waiting.stalled(slow, 13.0)
+    assert waiting.stalled(slow, 17.0)

@@ -65,6 +65,11 @@ def test_an_answer_says_who_served_and_what_could_not_be_had(of, sent, cap, more
     assert read(headers.answer(of, target(), sent, cap)) == {**SERVED, **more}
 
 
+def test_who_is_being_asked_just_now_is_counted():
+    said = headers.answer(record("transient"), target(), call(), None, under_way=2)
+    assert read(said)["x-tollhouse-attempts"] == "3"
+
+
 def failure(kind: Kind, status: int, **more: Any) -> Failure:
     return Failure(kind, "no", status=status, **more)
 

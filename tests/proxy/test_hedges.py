@@ -88,14 +88,21 @@ def test_second_legs_cost_no_more_than_their_share(costs, share):
     spent = legs = 0
     for cost in costs:
         if hedges.after(order, NEED) is not None:
-            hedges.asked(order[1], NEED)
-            legs += 1
+            legs += hedges.begin(order[1], NEED)
         hedges.spent(cost)
         spent += cost or 0
         assert legs * each <= share * spent + each * 0.01
 
 
-def test_a_leg_without_a_price_costs_nothing_that_could_be_counted():
-    hedges = rich()
-    hedges.asked(candidate("b", priced=False), NEED)
-    assert hedges.after([candidate("a"), candidate("b")], NEED) is not None
+def test_a_leg_without_a_price_is_not_begun():
+    assert not rich().begin(candidate("b", priced=False), NEED)
+
+
+def test_many_that_were_planned_at_once_are_not_all_begun():
+    """When a vendor stalls, all who wait for it have planned a second leg by then."""
+    hedges, order = Hedges(enabled=True, spend=0.05, least=0.5), [candidate("a"), candidate("b")]
+    each = 1_000 * 2_500 + 500 * 10_000
+    hedges.spent(20 * each * 3)
+    assert all(hedges.after(order, NEED) for _ in range(100))
+    assert sum(hedges.begin(order[1], NEED) for _ in range(100)) == 3
+    assert hedges.after(order, NEED) is None

@@ -16,6 +16,7 @@ from proxy.providers import Provider
 from proxy.resilience import Hedging, Retries
 from proxy.routing import DEFAULT_TASKS, STRATEGIES
 from proxy.settings import Settings, SettingsError, is_loopback, routing_state, shipped_prices
+from proxy.timeouts import Timeouts
 
 KEY = "sk-canary-1234567890"
 ONE = {"OPENAI_API_KEY": KEY}
@@ -628,7 +629,7 @@ def test_what_the_readme_calls_the_defaults_are_the_defaults(tmp_path):
 def test_the_defaults_of_the_readme_are_complete():
     said = msgspec.yaml.decode(examples()[0])
     assert said.keys() == set(real.File.__struct_fields__)
-    for name, kind in (("health", Policy), ("retries", Retries), ("hedging", Hedging), ("timeouts", real.Timeouts)):
+    for name, kind in (("health", Policy), ("retries", Retries), ("hedging", Hedging), ("timeouts", Timeouts)):
         assert said[name].keys() == set(kind.__struct_fields__), name
 
 

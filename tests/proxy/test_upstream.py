@@ -253,6 +253,26 @@ async def test_after_the_deadline_nothing_is_sent_not_even_where_a_connection_is
     assert (failure.kind, failure.code) == (Kind.CALLER, "deadline_exceeded")
 
 
+@pytest.mark.parametrize(
+    ("total", "more", "kind"),
+    [
+        pytest.param(LONG, SHORT, Kind.CALLER, id="the client has that much more"),
+        pytest.param(SHORT, LONG, Kind.REQUEST, id="nobody has more than all the time, and the vendor is well"),
+        pytest.param(LONG, -1.0, Kind.CALLER, id="the time is over"),
+    ],
+)
+async def test_an_answer_that_has_begun_has_a_deadline_of_its_own(total: float, more: float, kind: Kind) -> None:
+    async with (
+        silent(BEGUN) as upstream,
+        upstream.send("openai", call(stream=True), timings(total=total), LONG / 2) as reply,
+    ):
+        assert await reply.read()
+        reply.begun(more)
+        with pytest.raises(Failure) as caught:
+            await reply.read()
+    assert caught.value.kind is kind
+
+
 async def test_who_has_time_is_served_within_the_deadline() -> None:
     async with (
         vendor(OK) as (port, _),

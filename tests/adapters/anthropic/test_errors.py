@@ -49,6 +49,11 @@ ROWS: list[Any] = [
         (Kind.QUOTA, 503, "upstream_quota_exhausted", None, None, ACCOUNT),
         id="trap 19: usage limits",
     ),
+    pytest.param(
+        (400, told("invalid_request_error", "Input tag 'your credit balance is too low' does not match.")),
+        (Kind.CALLER, 400, None, None, None, "Input tag 'your credit balance is too low' does not match."),
+        id="what a client wrote, repeated, says nothing of our account",
+    ),
     *(
         pytest.param(
             (400, told("invalid_request_error", code=code)),

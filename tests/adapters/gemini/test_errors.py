@@ -42,6 +42,7 @@ NOT_THERE = (Kind.CALLER, 404, None)
 TOO_LARGE = (Kind.CALLER, 413, "request_too_large")
 KEY = (Kind.KEY, 503, "upstream_auth_error")
 QUOTA = (Kind.QUOTA, 503, "upstream_quota_exhausted")
+ONLY_THIS = (Kind.REQUEST, 503, "upstream_auth_error")
 LIMITED = (Kind.RATE_LIMITED, 429, "rate_limit_exceeded")
 BROKEN = (Kind.TRANSIENT, 502, None)
 CONFLICT = (Kind.TRANSIENT, 409, None)
@@ -102,6 +103,9 @@ TABLE = [
     ("unimplemented", told(501, "UNIMPLEMENTED", "never"), (Kind.CALLER, 400, "unsupported_parameter"), None),
     ("overloaded", told(503, "UNAVAILABLE", "Overloaded."), (Kind.OVERLOADED, 503, "server_is_overloaded"), 5),
     ("too late", told(504, "DEADLINE_EXCEEDED", "late"), (Kind.TIMEOUT, 504, "upstream_timeout"), None),
+    ("what a client wrote, repeated", told(400, INVALID, "Unsupported MIME type: image/api key expired"), CALLER, None),
+    ("a file that is not ready", told(400, FAILED, "The File x is not in an ACTIVE state."), CALLER, None),
+    ("one model, or one film", told(403, DENIED, "The caller does not have permission"), ONLY_THIS, None),
     ("trap 43: digits in a text", told(400, INVALID, "Prompt says 429 and 500 tokens"), CALLER, None),
 ]
 rows = pytest.mark.parametrize(("body", "verdict", "wait"), [pytest.param(*row, id=name) for name, *row in TABLE])

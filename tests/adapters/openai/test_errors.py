@@ -92,6 +92,22 @@ def error(status: int, raw: bytes = b"", **headers: str) -> Failure:
             id="flagged (OpenRouter)",
         ),
         pytest.param(
+            403,
+            b'{"code":"permission-denied","error":"Content violates usage guidelines. Team: t, API key ID: k"}',
+            Kind.POLICY,
+            400,
+            "content_filter",
+            id="flagged (xAI)",
+        ),
+        pytest.param(
+            404,
+            body("No endpoints found that support tool use. To learn more, visit the documentation."),
+            Kind.REQUEST,
+            404,
+            None,
+            id="a model that cannot do this (OpenRouter)",
+        ),
+        pytest.param(
             400,
             body("This model's maximum prompt length is 131072 but the request contains 200000 tokens."),
             Kind.TOO_LONG,
@@ -348,3 +364,11 @@ def test_no_bytes_are_anything_but_a_failure(status, raw, headers):
     assert failure.status not in {401, 403}
     assert failure.message
     assert failure.body in (None, raw)
+
+
+def test_the_names_of_our_team_and_of_our_key_stay_inside():
+    raw = b'{"code":"permission-denied","error":"Content violates usage guidelines. Team: t-1, API key ID: k-1"}'
+    failure = error(403, raw)
+    assert "t-1" not in failure.message
+    assert "k-1" not in failure.message
+    assert failure.body is None

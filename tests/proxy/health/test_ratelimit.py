@@ -30,6 +30,25 @@ def test_what_a_vendor_says_is_as_of_now():
 
 
 @pytest.mark.parametrize(
+    ("remaining", "said", "reset"),
+    [
+        pytest.param(9_995, 1.0, 30, id="nearly full: a second is rounding, five tokens come in 30 ms"),
+        pytest.param(9_000, 7.0, 6_000, id="a tenth is gone: six seconds, and one of rounding"),
+        pytest.param(9_000, 30.0, 28_000, id="it fills more slowly than by the minute"),
+        pytest.param(9_000, 0.5, 500, id="it fills faster"),
+        pytest.param(10_000, 0.0, 0, id="full"),
+        pytest.param(10_500, 1.0, 0, id="more than full"),
+    ],
+)
+def test_what_may_be_rounding_is_no_slowness(remaining, said, reset):
+    assert told(Headroom(10_000, remaining, said), NOW) == Window(10_000, remaining, NOW, NOW + reset)
+
+
+def test_a_limit_of_nothing_is_full_when_it_says():
+    assert told(Headroom(0, 0, 3.0), NOW) == Window(0, 0, NOW, NOW + SECOND)
+
+
+@pytest.mark.parametrize(
     ("after", "left"),
     [
         pytest.param(0, 40, id="what was told"),
@@ -89,7 +108,8 @@ def test_what_was_spent_is_gone_but_not_for_ever(window, spendings):
         before = window.left(now)
         window = window.spent(need, now)
         assert window.seen == now <= window.reset
-        assert window.left(now) <= max(before - need, -window.limit) + 1e-6 or window.reset == now
+        due = before - need if need <= window.limit else min(before, 0)
+        assert window.left(now) <= max(due, -window.limit) + 1e-6 or window.reset == now
         assert window.left(window.reset) == window.limit
 
 
@@ -112,8 +132,16 @@ def test_parts_of_a_request_are_not_lost_when_many_are_spent():
     assert window.left(NOW + 10 * SECOND) == pytest.approx(40, abs=0.1)
 
 
-def test_one_request_that_is_larger_than_all_does_not_empty_it_for_ever():
-    assert HALF.spent(10**9, NOW) == Window(100, -100, NOW, NOW + 100 * SECOND)
+def test_one_request_that_is_larger_than_all_takes_no_more_than_there_is():
+    assert HALF.spent(101, NOW) == Window(100, 0, NOW, NOW + 50 * SECOND)
+    assert HALF.spent(90, NOW).spent(10**9, NOW) == HALF.spent(90, NOW), "nor makes it worse"
+
+
+def test_many_that_are_sent_all_the_same_do_not_empty_it_for_ever():
+    window = HALF
+    for _ in range(10):
+        window = window.spent(100, NOW)
+    assert window == Window(100, -100, NOW, NOW + 100 * SECOND)
 
 
 def test_a_limit_of_nothing_breaks_nothing():
