@@ -19,11 +19,12 @@ class Race:
     def __init__(self) -> None:
         self._running: list[asyncio.Task[None]] = []
         self._decided = False
+        self._winner: asyncio.Task[None] | None = None
 
     def won(self) -> None:
         """Called by a runner: all others are cancelled now, and none starts any more."""
         self._decided = True
-        mine = asyncio.current_task()
+        mine = self._winner = asyncio.current_task()
         for task in self._running:
             if task is not mine:
                 task.cancel()
@@ -32,7 +33,7 @@ class Race:
         """Run the first, and `after` seconds later the second, unless the first has won, or failed, by then.
 
         Returns how each that was started failed, in their order; None for who won, or was cancelled for it. A
-        cancellation from outside cancels both, and is waited for.
+        cancellation from outside cancels both, and is waited for; a winner that is cancelled was the whole of it.
         """
         try:
             self._running.append(asyncio.create_task(first()))
@@ -45,6 +46,8 @@ class Race:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
             raise
+        if self._winner is not None and self._winner.cancelled():
+            raise asyncio.CancelledError
         return [_failure(task) for task in self._running]
 
 

@@ -164,7 +164,7 @@ class Client:
         self._gone = asyncio.Event()
         self._news = asyncio.Event()
         self.heard: list[Any] = []
-        self.stuck = False  # it takes what it is told, and no more
+        self.stuck = ""  # a kind of message: it takes the first of these, and no more
         scope: Any = {
             "type": "http",
             "method": "POST",
@@ -182,7 +182,7 @@ class Client:
     async def _send(self, message: Any) -> None:
         self.heard.append(message)
         self._news.set()
-        if self.stuck:
+        if self.stuck == message["type"]:
             await asyncio.Event().wait()
 
     def leave(self) -> None:

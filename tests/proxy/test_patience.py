@@ -114,15 +114,19 @@ async def test_who_is_limited_twice_waits_twice(tmp_path):
         assert decision.waited > 100
 
 
-async def test_who_waits_in_the_queue_waits_no_longer_than_its_own_time(tmp_path):
+@pytest.mark.parametrize(
+    ("config", "headers"),
+    [("", {"x-tollhouse-timeout": "1"}), ("retries: {queue: 0.6}\n", {})],
+    ids=["the client's", "ours"],
+)
+async def test_who_waits_in_the_queue_waits_no_longer_than_its_time(tmp_path, config, headers):
     """Many are before it when the limit ends: it is told so in time, not when its turn has come."""
-    async with desk(tmp_path) as at:
+    async with desk(tmp_path, config) as at:
         await at.hear("a", Kind.RATE_LIMITED, 0.2)
         queue = at.gate.trips.queue
-        others = [
-            asyncio.create_task(queue.wait(0, urgency=0, deadline=0.0)) for _ in range(200)
-        ]  # two seconds of them
-        client = await at.asked("one", headers={"x-tollhouse-timeout": "1"})
+        waits = [queue.wait(0, urgency=0, deadline=0.0) for _ in range(400)]  # four seconds of them
+        others = [asyncio.create_task(wait) for wait in waits]
+        client = await at.asked("one", headers=headers)
         assert (client.status, client.code) == (429, "rate_limit_exceeded")
         assert client.headers["retry-after"] == "1"
         assert not all(other.done() for other in others)
@@ -136,12 +140,13 @@ async def test_who_waits_in_the_queue_waits_no_longer_than_its_own_time(tmp_path
 async def test_the_urgent_go_first(tmp_path, word):
     async with desk(tmp_path) as at:
         await at.hear("a", Kind.RATE_LIMITED, 1.0)
-        ordinary = [at.ask("one", user=f"{n}") for n in range(3)]
-        await until(lambda: at.gate.trips.queue._waiting == 3)
+        ordinary = [at.ask("one", user=f"{n}") for n in range(6)]
+        await until(lambda: at.gate.trips.queue._waiting == 6)
         urgent = at.ask("one", user="urgent", headers={"x-tollhouse-priority": word})
         for client in (*ordinary, urgent):
             await client.end()
-        assert [body["user"] for body in at.a.heard] == ["urgent", "0", "1", "2"]
+        went = [body["user"] for body in at.a.heard]
+        assert went.index("urgent") <= 1, "one may have woken a millisecond before it"
 
 
 # ---- again ----------------------------------------------------------------------------------------------------------

@@ -124,6 +124,22 @@ async def test_a_cancellation_from_outside_cancels_both_and_waits_for_them():
     assert track.log[2:] == ["a is cancelled", "b is cancelled"]
 
 
+@pytest.mark.parametrize("after", [LATER, 0], ids=["alone", "the first of two"])
+async def test_a_winner_that_gives_up_by_itself_gives_up_the_whole_request(after):
+    """Its client has left in a way that only it has seen."""
+    track = Track()
+
+    async def gives_up() -> None:
+        if not after:
+            await track.happened["b begins"].wait()
+        track.race.won()
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await track.race.run(gives_up, track.runner("b", "never"), after)
+    assert track.log == ([] if after else ["b begins", "b is cancelled"])
+
+
 async def test_a_bug_is_raised_not_told_as_a_failure():
     track = Track()
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 import adapters
-from adapters.base import NOTHING, Stamp, Target
+from adapters.base import NOTHING, Kind, Stamp, Target
 from adapters.envelope import seal
 from proxy.ledger import Counter, Entry, labels
 from proxy.telemetry import Record
@@ -179,7 +179,7 @@ async def test_a_client_that_is_gone_when_its_answer_begins_is_told_from_one_tha
     """It leaves in the moment in which the first bytes are on their way to it."""
     async with desk(tmp_path, QUICK, budget=RICH) as at:
         client = at.ask(stream=True)
-        client.stuck = True
+        client.stuck = "http.response.start"
         await until(lambda: client.heard)
         client.leave()
         await client.end()
@@ -320,6 +320,7 @@ class Raced:
 
 
 async def race(at: Desk, first: Play, second: Play, model: str = "pair", **more: Any) -> Raced:
+    """`a` and `b` have been asked when this returns."""
     await at.know("a")
     raced = Raced(at, at.ask(model, **more), asyncio.Event(), asyncio.Event())
     at.a.plays.append(after(raced.first, first))
@@ -465,6 +466,16 @@ async def test_a_client_that_leaves_its_winner_pays_for_both(tmp_path):
     assert all(row.cost and row.estimated for row in rows)
 
 
+async def test_a_client_that_does_not_read_what_its_winner_says_is_taken_to_have_left(tmp_path):
+    async with desk(tmp_path, HEDGED, budget=RICH) as at:
+        raced = await race(at, silence, well, stream=True, headers={"x-tollhouse-timeout": "0.5"})
+        raced.client.stuck = "http.response.body"
+        raced.second.set()
+        await raced.client.end()
+        assert (at.records[-1].status, at.records[-1].code) == (499, "client_left")
+    assert shown(await at.rows())[1][1:] == ("b", 499, "client_left", True)
+
+
 async def test_a_winner_that_breaks_off_is_an_error_and_nobody_else_is_asked(tmp_path):
     async with desk(tmp_path, QUICK + HEDGING, budget=RICH) as at:
         raced = await race(at, silence, breaks_off, "all", stream=True)
@@ -478,13 +489,28 @@ async def test_a_winner_that_breaks_off_is_an_error_and_nobody_else_is_asked(tmp
     assert shown(rows)[1][1:] == ("b", 502, "upstream_stream_truncated", True)
 
 
-async def test_a_vendor_that_does_not_stop_is_cut_in_a_race_too(tmp_path):
-    async def endless(call: Call) -> None:
-        await call.head(content_type="text/event-stream")
-        await call.say(ROLE)
-        while True:
-            await call.say(*words("river stone lamp window " * 20))
+async def endless(call: Call) -> None:
+    """A vendor that does not keep to its cap."""
+    await call.head(content_type="text/event-stream")
+    await call.say(ROLE)
+    while True:
+        await call.say(*words("river stone lamp window " * 20))
 
+
+async def test_an_answer_that_was_cut_for_want_of_money_is_not_begun_anew_elsewhere(tmp_path):
+    """Where nobody has heard anything yet, who is limited would be waited for."""
+    async with desk(tmp_path, QUICK, budget=RICH) as at:
+        await at.hear("b", Kind.RATE_LIMITED, 0.2)
+        at.a.plays.append(endless)
+        client = await at.asked(stream=True, max_tokens=300)
+        assert (client.status, client.whole, at.b.heard) == (200, True, [])
+        assert '"budget_exceeded"' in client.text
+        assert at.records[-1].code == "budget_exceeded"
+    (row,) = await at.rows()
+    assert (row.last, row.code) == (True, "budget_exceeded")
+
+
+async def test_a_vendor_that_does_not_stop_is_cut_in_a_race_too(tmp_path):
     async with desk(tmp_path, HEDGED, budget=RICH) as at:
         raced = await race(at, silence, endless, stream=True, max_tokens=300)
         raced.second.set()
