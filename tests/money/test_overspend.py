@@ -209,6 +209,6 @@ async def test_a_vendor_that_ignores_the_limit_is_cut_where_the_held_money_ends(
         return
     assert heard.code == "budget_exceeded"
     said = O200k().count(heard.text)
-    assert CAP <= said <= 4 * CAP  # tokenizers differ, and what has come in one read is passed on: not cut at once
+    assert CAP <= said <= 8 * CAP  # tokenizers differ; what a busy machine takes in one read is passed on whole
     delivered = msgspec.structs.replace(entry.usage, out_text=said)
     assert counter.used >= price(msgspec.structs.replace(entry, usage=delivered))

@@ -116,11 +116,12 @@ class Vendor:
         self.there = asyncio.Event()
         self.left = 0  # requests that we hung up on
         self.under_way: set[asyncio.Task[Any]] = set()
+        self._server: asyncio.Server
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
         """Listen; the base URL."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        server = self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         try:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         finally:
@@ -128,6 +129,10 @@ class Vendor:
             for task in self.under_way:
                 task.cancel()
             await asyncio.gather(*self.under_way, return_exceptions=True)
+
+    def shut(self) -> None:
+        """Listen no more: whoever comes now is turned away."""
+        self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -9,6 +9,7 @@ from tests.proxy.accounts import until
 from tests.proxy.desk import (
     COUNT,
     DONE,
+    EACH,
     HEDGING,
     ONCE,
     QUICK,
@@ -154,15 +155,38 @@ async def test_the_urgent_go_first(tmp_path, word):
 
 async def test_each_that_is_asked_again_is_paid_from_the_budget_of_retries(tmp_path):
     """Three down: a second round of all three is three more requests, not one."""
-    async with desk(tmp_path, QUICK) as at:
+    async with desk(tmp_path, QUICK + "health: {consecutive: 100, least: 1000}\n") as at:
         for vendor in at.vendors.values():
             vendor.usual = refuses(500)
         asked = []
-        for _ in range(4):
+        for _ in range(5):
             await at.asked("all")
             asked.append(sum(len(vendor.heard) for vendor in at.vendors.values()))
-        await at.gate.trips.fleet.reset("a")
-        assert asked == [6, 9, 12, 15], "three were in reserve, and each request earns a fifth of one"
+        assert asked == [6, 9, 12, 15, 19], "three were in reserve, and each request earns a fifth of one"
+
+
+async def test_who_has_no_time_for_a_pause_is_told_at_once(tmp_path):
+    async with desk(tmp_path, "retries: {base: 0.01, longest: 9}\n") as at:
+        at.a.usual = refuses(503, retry_after="8")
+        client = await at.asked("one", headers={"x-tollhouse-timeout": "6"})
+        assert (client.status, len(at.a.heard)) == (503, 1)
+
+
+@pytest.mark.parametrize(("model", "second"), [("one", "a"), ("pair", "b")])
+async def test_where_all_places_for_probes_are_taken_another_is_asked_or_the_same_if_it_is_the_only_one(
+    tmp_path, model, second
+):
+    go = asyncio.Event()
+    async with desk(tmp_path, ONCE + "health: {cooldown: 0.05, longest: 0.05}\n") as at:
+        await at.hear("a", Kind.KEY)
+        await until(lambda: at.gate.trips.fleet.standing("a", "am").state == "half_open")
+        at.a.plays.append(after(go, well))
+        probe = at.ask(model)
+        await at.a.there.wait()
+        client = await at.asked(model)
+        assert (client.status, client.headers["x-tollhouse-provider"]) == (200, second)
+        go.set()
+        assert (await probe.end()).headers["x-tollhouse-provider"] == "a"
 
 
 # ---- two at once ----------------------------------------------------------------------------------------------------
@@ -187,15 +211,37 @@ async def test_a_vendor_that_stalls_does_not_have_all_who_wait_for_it_hedged(tmp
         assert sum(bool(record.decision and record.decision.hedged) for record in at.records) == 1
 
 
+async def test_second_legs_may_cost_a_share_of_what_was_spent(tmp_path):
+    async with desk(tmp_path, ONCE + HEDGING) as at:
+        await at.asked()
+        assert at.gate.trips.hedges._spent == EACH
+
+
+async def test_that_a_second_was_asked_is_told_though_both_were_limited_and_asked_again(tmp_path):
+    async with desk(tmp_path, "retries: {base: 0.001}\n" + HEDGING) as at:
+        await at.know("a")
+        go = asyncio.Event()
+        at.a.plays.append(after(go, refuses(429, retry_after="0.1")))
+        at.b.plays.append(after(go, refuses(429, retry_after="0.1")))
+        client = at.ask()
+        await at.b.there.wait()
+        go.set()
+        await client.end()
+        decision = at.records[-1].decision
+        assert client.status == 200
+        assert decision is not None
+        assert decision.hedged
+
+
 async def test_a_first_that_fails_after_a_second_could_not_be_afforded_is_followed_by_the_second(tmp_path):
     go = asyncio.Event()
     async with desk(tmp_path, ONCE + HEDGING) as at:
-        await at.know("a")
+        await at.know("a", 600.0)
         at.a.plays.append(after(go, refuses(500)))
         client = at.ask()
         await at.a.there.wait()
-        at.gate.trips.hedges._spent = 0  # spent by others, in the meantime
-        await asyncio.sleep(0.05)
+        at.gate.trips.hedges._spent = 0  # others were quicker
+        await asyncio.sleep(0.9)
         assert at.b.heard == []
         go.set()
         await client.end()

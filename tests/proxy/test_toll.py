@@ -14,12 +14,13 @@ import msgspec
 import pytest
 
 import adapters
-from adapters.base import NOTHING, Kind, Stamp, Target
+from adapters.base import NOTHING, Kind, Stamp, Target, Usage
 from adapters.envelope import seal
+from proxy.bound import End
 from proxy.ledger import Counter, Entry, labels
 from proxy.telemetry import Record
 from proxy.toll import Exchange
-from tests.proxy.accounts import Moody, until
+from tests.proxy.accounts import Hand, Moody, until
 from tests.proxy.desk import (
     EACH,
     HEDGING,
@@ -231,6 +232,51 @@ async def test_a_second_that_could_not_be_asked_in_time_costs_nothing(tmp_path):
     assert row.cost
 
 
+async def test_a_vendor_that_cannot_be_reached_is_not_paid(tmp_path):
+    async with desk(tmp_path, ONCE, budget=RICH) as at:
+        at.a.shut()
+        assert (await at.asked()).headers["x-tollhouse-provider"] == "b"
+    first, second = await at.rows()
+    assert (first.code, first.cost, first.unproven, first.estimated) == ("upstream_connection_error", 0, 0, False)
+    assert second.cost == EACH
+
+
+# ---- what nobody said -----------------------------------------------------------------------------------------------
+
+
+async def test_who_was_silent_for_long_may_have_thought_for_long(tmp_path):
+    """And may bill it: 250 tokens a second, at USD 2 a million."""
+    clock = Hand(100.0)
+    async with desk(tmp_path, ONCE, budget=RICH, clock=clock) as at:
+        for seconds in (0, 3):
+            at.a.plays.append(silence)
+            at.a.there.clear()
+            client = at.ask("one")
+            await at.a.there.wait()
+            clock.now += seconds
+            client.leave()
+            await client.end()
+    short, long = sorted(row.unproven for row in await at.rows())
+    assert long - short == 3 * 250 * 2_000
+
+
+async def test_an_answer_without_usage_is_counted_by_what_is_in_it_even_if_that_is_no_text(tmp_path):
+    async def sounds(call: Call) -> None:
+        message = {"role": "assistant", "content": None, "audio": {"id": "x", "data": "abcdefgh" * 100}}
+        await call.head(content_type="application/json")
+        await call.say(json.dumps({"id": "c", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}))
+
+    async with desk(tmp_path, ONCE, budget=RICH) as at:
+        at.a.plays.append(sounds)
+        client = await at.asked("one")
+        assert client.status == 200
+        assert "x-tollhouse-cost-usd" not in client.headers
+        assert at.records[-1].estimated
+    (row,) = await at.rows()
+    assert (row.estimated, row.status) == (True, 200)
+    assert row.usage.out_text > 100
+
+
 # ---- one after the other --------------------------------------------------------------------------------------------
 
 
@@ -245,6 +291,20 @@ async def test_what_the_first_held_is_there_for_the_second(tmp_path):
     assert shown(rows) == [("1", "a", 502, "transient", False), ("2", "b", 200, None, True)]
     assert [row.cost for row in rows] == [0, EACH]
     assert all(row.held > 550_000 for row in rows), "both would not have fit at once"
+
+
+async def test_the_second_waits_until_what_the_first_held_has_come_back(tmp_path):
+    async with desk(tmp_path, "spending: {unbounded_share: 1}\n" + ONCE, budget="0.0011") as at:
+        books = at.gate.trips.forward.tolls.till.books
+        books.store = store = Moody(tmp_path / "tollhouse.db", time.time)
+        await store.open()
+        door = store.shut["settle"] = asyncio.Event()
+        at.a.plays.append(refuses(500))
+        client = at.ask("all", max_tokens=400)
+        await until(lambda: "settle" in store.asked)
+        door.set()
+        await client.end()
+        assert (client.status, client.headers["x-tollhouse-provider"]) == (200, "b")
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
@@ -354,6 +414,7 @@ async def test_who_fails_in_a_race_is_no_matter_of_the_client_that_another_serve
         assert (client.status, client.whole) == (200, True)
         record = at.records[-1]
         assert (record.status, record.code, record.cost_nano) == (200, None, EACH)
+        assert client.headers["x-tollhouse-attempts"] == "2"
         assert record.decision is not None
         assert record.decision.hedged
     rows = await at.rows()
@@ -431,6 +492,7 @@ async def test_who_loses_a_race_is_cancelled_and_paid_for_and_heard_by_nobody(tm
         assert sorted(at.outcomes()) == sorted([(winner, "ok"), (vendor.name, "hedge_lost")])
         record = at.records[-1]
         assert (record.provider, record.served, record.cost_nano) == (winner, f"{winner}m", EACH)
+        assert not record.estimated
         assert at.in_flight == 0
         await until(lambda: _nothing_held(at))
     rows = {row.provider: row for row in await at.rows()}
@@ -439,6 +501,23 @@ async def test_who_loses_a_race_is_cancelled_and_paid_for_and_heard_by_nobody(tm
     assert lost.cost
     assert lost.unproven
     assert (rows[winner].cost, rows[winner].last) == (EACH, True)
+    assert (lost.first, rows[winner].first) == (None, record.first_part)
+
+
+async def test_what_the_loser_held_comes_back_before_the_winner_has_ended(tmp_path):
+    async with desk(tmp_path, HEDGED, budget=RICH) as at:
+        raced = await race(at, silence, half, stream=True, max_tokens=300)
+        before = await _held(at)
+        raced.second.set()
+        await raced.client.hears('"one"')
+        await until(lambda: _less(at, before))
+        assert not raced.client.whole
+        raced.client.leave()
+        await raced.client.end()
+
+
+async def _less(at: Desk, before: int) -> bool:
+    return 0 < await _held(at) < before
 
 
 async def test_a_client_that_leaves_a_race_leaves_both_and_no_money(tmp_path):
@@ -542,10 +621,13 @@ async def test_two_who_speak_are_one_too_many(tmp_path):
         first, second = await tolls.take(call, target, both), await tolls.take(call, target, both)
         both.claim(first)
         both.claim(first)
+        first.end = End(sent=True, whole=True, usage=Usage(in_text=10, out_text=1))
+        second.end = End(sent=True, whole=True, usage=Usage(in_text=900, out_text=9))
         with pytest.raises(asyncio.CancelledError):
             both.claim(second)
         assert both.spoken is first
         tolls.close(both)
+        assert both.record.cost_nano == 12_000, "that of the one that was heard"
     assert [(row.id, row.last, row.code) for row in await at.rows()] == [
         ("req_1/1", True, None),
         ("req_1/2", False, "hedge_lost"),
