@@ -90,19 +90,21 @@ def attempts(order: Sequence[Candidate], *, choosy: bool, rounds: Rounds = ONCE,
     asked: list[tuple[Candidate, Failure]] = []
     now = list(order)
     named = next((candidate for candidate in order if not candidate.stand_in), None) if choosy else None
-    for n in range(rounds.most):
+    n = 0
+    while True:
         failed: list[tuple[Candidate, Failure]] = []
         final = yield from _round(now, named, asked, failed, None if n else hedge, rounds if n else None)
         if final is not None:
             return final
         now = [candidate for candidate, failure in failed if _curable(failure, rounds)]
-        if n + 1 == rounds.most or not now:
+        if n + 1 >= rounds.most or not now:
             break
         told = min(failure.retry_after or 0.0 for candidate, failure in failed if candidate in now)
         pause = max(told, rounds.pause(n))
         if not rounds.may(pause):
             break
         yield Wait(pause)
+        n += 1
     return verdict(_able(asked))
 
 

@@ -35,6 +35,8 @@ async def test_a_candidate_stands_as_the_fleet_sees_it_and_costs_what_the_table_
         assert first.price is not None
         assert (first.model, first.known, first.stand_in, first.weight, first.most) == ("am", True, False, 1, None)
         assert second.expected.output < first.expected.output, "what it has said lately"
+        [other] = at.gate.chooser.candidates(at.gate.chooser.route("b/bm"), Need(), caller="you", when=1_795_000_000)
+        assert second.expected.output < other.expected.output, "to this caller"
 
 
 async def test_who_was_asked_for_by_name_goes_before_who_stands_in(tmp_path):
@@ -52,6 +54,14 @@ async def test_weights_and_places_are_those_of_the_group(tmp_path):
     config = "aliases: {both: {models: [{model: a/am, weight: 3}, {model: b/bm, max_in_flight: 2}]}}\n"
     async with desk(tmp_path, config) as at:
         assert [(one.weight, one.most) for one in shown(at, "both")] == [(3, None), (1, 2)]
+
+
+async def test_a_group_goes_to_who_can_do_it(tmp_path):
+    parts = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]
+    said = {"messages": [{"role": "user", "content": parts}]}
+    async with desk(tmp_path, ONCE, lacking={"a": "input: [text]"}) as at:
+        assert (await at.asked("pair", **said)).headers["x-tollhouse-provider"] == "b"
+        assert (await at.asked("am", **said)).headers["x-tollhouse-provider"] == "a", "by name: it may say so itself"
 
 
 async def test_names_that_clients_make_up_take_no_room(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from proxy import queue
 from proxy.queue import Queue
+from tests.proxy.accounts import until
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +58,40 @@ async def test_who_leaves_keeps_nobody_waiting():
     tasks[0].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert went == [1, 2]
+
+
+async def test_who_leaves_just_before_its_turn_keeps_nobody_waiting():
+    line, went = Queue(), []
+
+    async def waiter(n: int) -> None:
+        await line.wait(0, urgency=1, deadline=float(n))
+        went.append(n)
+        if n == 0:
+            tasks[1].cancel()
+
+    tasks = [asyncio.create_task(waiter(n)) for n in range(3)]
+    async with asyncio.timeout(20):
+        await asyncio.gather(*tasks, return_exceptions=True)
+    assert went == [0, 2]
+    assert await line.wait(0, urgency=1, deadline=1.0)
+
+
+async def test_many_go_in_order_though_every_third_leaves():
+    line, went = Queue(), []
+
+    async def waiter(n: int) -> None:
+        await line.wait(0, urgency=n % 3, deadline=float(-n))
+        went.append(n)
+
+    tasks = [asyncio.create_task(waiter(n)) for n in range(90)]
+    await asyncio.sleep(0)
+    for task in tasks[1::3]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert went == sorted(went, key=lambda n: (n % 3, -n))
+    assert len(went) == 60
+    await until(lambda: line._usher is None)
+    assert (line._waiting, line._ready) == (0, [])
 
 
 async def test_a_line_that_has_ended_begins_anew():

@@ -126,6 +126,34 @@ async def test_a_client_that_leaves_pays_for_its_prompt_and_what_was_said_and_no
     assert row.cost + row.unproven <= row.held or not budget
 
 
+async def test_what_a_vendor_has_said_and_nobody_has_read_yet_is_counted(tmp_path):
+    """The client reads slowly, and leaves."""
+    said = asyncio.Event()
+
+    async def talks(call: Call) -> None:
+        await call.head(content_type="text/event-stream")
+        await call.say(ROLE, *words("one"))
+        await said.wait()
+        await call.say(*words(*["river "] * 200))
+        talked.set()
+        await NEVER().wait()
+
+    talked = asyncio.Event()
+    async with desk(tmp_path, QUICK, budget=RICH) as at:
+        at.a.plays.append(talks)
+        client = at.ask("one", stream=True)
+        client.stuck = "http.response.body"
+        await client.hears('"one"')
+        said.set()
+        await talked.wait()
+        for _ in range(20):  # until it has come over the wire
+            await asyncio.sleep(0.002)
+        client.leave()
+        await client.end()
+    (row,) = await at.rows()
+    assert row.usage.out_text > 150
+
+
 async def test_a_client_that_leaves_between_two_rounds_owes_nothing_and_has_its_last_row(tmp_path):
     async with desk(tmp_path, "retries: {base: 10, longest: 40}\n", budget=RICH) as at:
         at.a.usual = refuses(503, retry_after="30")
@@ -301,7 +329,7 @@ async def test_the_second_waits_until_what_the_first_held_has_come_back(tmp_path
         door = store.shut["settle"] = asyncio.Event()
         at.a.plays.append(refuses(500))
         client = at.ask("all", max_tokens=400)
-        await until(lambda: "settle" in store.asked)
+        await until(lambda: books._watched or client.heard)
         door.set()
         await client.end()
         assert (client.status, client.headers["x-tollhouse-provider"]) == (200, "b")
