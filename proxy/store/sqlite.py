@@ -32,6 +32,7 @@ from proxy.store import (
 
 T = TypeVar("T")
 _BUSY_SECONDS = 0.25
+_OPENINGS = 20
 _OPEN_SECONDS = 5.0  # workers that start together make the file one after the other
 _MILLI = 1_000
 _DAY = 86_400 * _MILLI
@@ -62,6 +63,17 @@ class SqliteStore:
         if self._connection is not None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        for again in reversed(range(_OPENINGS)):
+            try:
+                self._connection = self._connected()
+                return
+            except sqlite3.OperationalError as error:
+                # Who turns a new file to WAL at the same moment is refused at once, whatever the timeout says.
+                if not again or "locked" not in str(error):
+                    raise
+                time.sleep(_OPEN_SECONDS / _OPENINGS / 10)
+
+    def _connected(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_OPEN_SECONDS, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -71,7 +83,7 @@ class SqliteStore:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        return connection
 
     async def remember(self, states: Mapping[str, str], seconds: int) -> None:
         """Keep each state; what is over-long is not kept, what is over-many goes oldest first."""
