@@ -43,14 +43,11 @@ class Ticket(msgspec.Struct):
 
     provider: str
     model: str
-    sent: float  # seconds, by the clock: when its way was free
-    since: int = 0  # of the model's circuit when it was sent
-    probes: dict[str, str] = {}  # scope -> the name of its place there
-    answered: bool = False
-    number: int = 0
-    sinces: dict[str, int] = {}  # scope -> since when its circuit is as it was then
+    number: int
+    probes: dict[str, str]  # scope -> the name of its place there
+    sinces: dict[str, int]  # scope -> since when its circuit is as it was then
+    needed: Mapping[str, int]
     ended: bool = False
-    needed: Mapping[str, int] = {}
 
 
 class Fleet:
@@ -120,9 +117,8 @@ class Fleet:
         if half_open and not await self._admitted(way, f"{self._replica}/{number}", probes) and not force:
             return None
         sinces: dict[str, int] = {scope: sheet.seen.circuit.since for scope, sheet in way.sheets.items()}
-        now = self._clock()
-        way.waiting.begin(number, Sent(now, first_byte, stream))
-        return Ticket(provider, model, now, sinces["model"], probes, number=number, sinces=sinces, needed=needed)
+        way.waiting.begin(number, Sent(self._clock(), first_byte, stream))
+        return Ticket(provider, model, number, probes, sinces, needed)
 
     async def _admitted(self, way: Way, probe: str, probes: dict[str, str]) -> bool:
         """A place in each circuit that is half-open, or none at all."""
@@ -152,7 +148,6 @@ class Fleet:
 
     def answered(self, ticket: Ticket) -> None:
         """Its first part has come."""
-        ticket.answered = True
         self._way(ticket.provider, ticket.model).waiting.answered(ticket.number, self._clock())
 
     def end(self, ticket: Ticket, outcome: Outcome) -> None:
