@@ -20,7 +20,9 @@ from litestar.datastructures import State
 from structlog.testing import capture_logs
 
 from adapters.base import Usage
-from proxy.admin import HANDLERS, HOURS_WITHIN, MOST
+from proxy.admin import HANDLERS
+from proxy.admin.asking import MOST
+from proxy.admin.costs import HOURS_WITHIN
 from proxy.api import refuse
 from proxy.auth import Keyring
 from proxy.budget import EACH, Ask, Budget, Granted

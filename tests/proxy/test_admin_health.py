@@ -14,7 +14,8 @@ from litestar.datastructures import State
 from structlog.testing import capture_logs
 
 from adapters.base import Failure, Kind
-from proxy.admin import HANDLERS, LATEST
+from proxy.admin import HANDLERS
+from proxy.admin.why import LATEST
 from proxy.api import refuse
 from proxy.auth import Keyring
 from proxy.catalog import Catalog, ProviderRow
