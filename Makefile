@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 CLIENTS := .venv-clients
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # The rooms that decide and never act: each branch is tested. tests/test_house.py compares this list with its ranks.
-PURE := errors catalog cost prices tokens health habits routing attempts hedges budget ledger bound stats pricebook
+PURE := errors catalog cost prices tokens health habits routing attempts hedges budget ledger bound stats pricebook keys quota feedback series
 
 comma := ,
 empty :=

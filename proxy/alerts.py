@@ -52,11 +52,18 @@ class Alerts:
         self._wall, self._dice, self._sleep = wall, dice, sleep
         self._timeout, self._patience = timeout, patience
         # Made at the start, if at all: to read the authorities takes longer than a stream may be kept waiting.
-        self._client = (
-            httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=timeout) if webhook is not None else None
-        )
+        self._client = self._made() if webhook is not None else None
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _made(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=self._timeout)
+
+    async def turn_to(self, webhook: str | None, secret: Secret | None) -> None:
+        """From now on tell this one, or none."""
+        if webhook is not None and self._client is None:
+            self._client = await asyncio.to_thread(self._made)
+        self._webhook, self._secret = webhook, secret
 
     def tell(self, alert: Alert) -> None:
         """Say it. Never waits and never raises: the webhook is told in the background."""

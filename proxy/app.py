@@ -1,44 +1,190 @@
 """The wiring: settings in, a Litestar application out. The only place where rooms are put together."""
 
+import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 from litestar import Litestar
 from litestar.datastructures import State
 
-from proxy import __version__, admin, api
+from proxy import admin, api, dashboard
+from proxy.admin.session import Sessions
+from proxy.admin.throttle import Throttle
 from proxy.alerts import Alerts
-from proxy.attempts import RetryBudget
-from proxy.auth import Keyring
 from proxy.books import Books
-from proxy.catalog import Listed, ProviderRow, load
-from proxy.chooser import Chooser
+from proxy.catalog import Catalog, load
 from proxy.decisions import Decisions
+from proxy.engine import Engine, Estate
 from proxy.fleet import Fleet
-from proxy.forward import Forward
-from proxy.gate import Gate
+from proxy.gate import Presence
 from proxy.habits import Habits
-from proxy.hedges import Hedges
-from proxy.images import Images
 from proxy.journal import Journal
-from proxy.memory import Memory
+from proxy.keys import Key, budgets
 from proxy.metrics import Metrics
-from proxy.pricebook import Pricebook
-from proxy.providers import Provider
+from proxy.pulse import Pulse
 from proxy.queue import Queue
+from proxy.reconfiguration import Reconfiguration
 from proxy.reload import Watcher
+from proxy.roster import Roster
 from proxy.settings import Settings
-from proxy.store import Store, open_store
+from proxy.spending import Purse
+from proxy.store import open_store
 from proxy.telemetry import Sink, log_request
 from proxy.till import Till
 from proxy.tokenizer import Tokenizer
-from proxy.toll import Tolls
-from proxy.trip import Trips
-from proxy.upstream import Upstream
+from proxy.turnstile import Turnstile
+
+if TYPE_CHECKING:
+    from proxy.otel.exporter import Otel
+
+Again = Callable[[], Settings]
+
+
+class Clocks:
+    """Time and dice, as they come in: here and nowhere else."""
+
+    def __init__(self, clock: Callable[[], float], wall: Callable[[], float], rng: Random | None) -> None:
+        self.clock, self.wall, self.rng = clock, wall, rng or Random()
+
+
+class Wiring:
+    """All rooms of one process, put together."""
+
+    def __init__(self, settings: Settings, sinks: Sequence[Sink], clocks: Clocks, again: Again | None) -> None:
+        self.settings, self.clocks = settings, clocks
+        self.replica = os.urandom(6).hex()
+        redis_url = settings.redis_url.reveal() if settings.redis_url else None
+        self.store = open_store(redis_url, settings.data_dir, self.replica)
+        self.metrics = Metrics()
+        self.purse = Purse(settings.budgets, settings.spending)
+        self.alerts = Alerts(settings.alerts.webhook, settings.alert_secret, metrics=self.metrics, wall=clocks.wall)
+        self.pulse = Pulse(self.store, self.purse.all, self.store, self.replica, clock=clocks.clock, wall=clocks.wall)
+        self.otel = self._otel()
+        self.decisions = Decisions(wall=clocks.wall)
+        told = (*sinks, self.metrics.record, self.pulse, self.decisions, *([self.otel] if self.otel else ()))
+        self.estate = self._estate(told)
+        self.pulse.fleet = self.estate.fleet
+        self.estate.fleet.exchange.readers += [self.estate.roster, self.pulse]
+        self.throttle = Throttle()
+        self.engine = Engine(settings, self.estate)
+        self.state = self._state()
+        self.take(self.engine)
+        self.reconfiguration = Reconfiguration(
+            self.engine,
+            self.estate,
+            read=again or (lambda: settings),
+            take=self.take,
+            turn=self._turn,
+            files=settings.files if again else (),
+        )
+        self.state["reconfigure"] = self.reconfiguration.ask
+
+    def take(self, engine: Engine) -> None:
+        """Put an engine in its place. Between two requests: nothing here waits."""
+        self.state["gate"] = engine.gate
+        self.state["keyring"] = engine.keyring
+        self.state["admin"] = engine.admin
+        self.state["listing"] = engine.listing
+        self.state["book"] = engine.book
+        self.state["settings"] = engine.settings
+        self.state["sessions"] = Sessions(engine.settings.admin_key, wall=self.clocks.wall, throttle=self.throttle)
+
+    async def _turn(self, changed: Settings) -> None:
+        await self.alerts.turn_to(changed.alerts.webhook, changed.alert_secret)
+
+    @asynccontextmanager
+    async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        """Open all rooms, and close them in the other order."""
+        estate = self.estate
+        watcher = Watcher(self.settings.pricing, load, self._priced, known=self.settings.catalog)
+        async with AsyncExitStack() as stack:
+            if self.otel is not None:
+                self.otel.start()
+                stack.push_async_callback(asyncio.to_thread, self.otel.close)
+            for room in (estate.till, estate.fleet, estate.roster, estate.turnstile, self.pulse):
+                stack.push_async_callback(room.close)
+                await room.open()
+            await self.engine.upstream.__aenter__()
+            stack.push_async_callback(self.reconfiguration.close)
+            self.reconfiguration.start()
+            await stack.enter_async_context(watcher)
+            yield
+
+    def _priced(self, catalog: Catalog) -> None:
+        self.state.book.take(catalog)
+
+    def _state(self) -> State:
+        """What the doors know."""
+        estate = self.estate
+        return State(
+            {
+                "draining": False,
+                "replica": self.replica,
+                "anonymous": self.settings.anonymous,
+                "store": self.store,
+                "purse": self.purse,
+                "metrics": self.metrics,
+                "pulse": self.pulse,
+                "decisions": self.decisions,
+                "fleet": estate.fleet,
+                "roster": estate.roster,
+                "books": estate.books,
+                "queue": estate.queue,
+                "presence": estate.presence,
+            }
+        )
+
+    def _otel(self) -> "Otel | None":
+        if not self.settings.telemetry:
+            return None
+        from proxy.otel.exporter import Otel  # only here: it is an extra, and slow to import
+
+        return Otel(self.settings.providers, replica=self.replica, wall=self.clocks.wall, lost=self.metrics.lost)
+
+    def _estate(self, sinks: Sequence[Sink]) -> Estate:
+        settings, store, clock, wall = self.settings, self.store, self.clocks.clock, self.clocks.wall
+        journal = Journal(settings.data_dir / "journal", self.replica, wall=wall, keep=settings.redis_url is not None)
+        books = Books(store, journal, self.alerts, self.metrics, self.purse, clock=clock, wall=wall)
+        fleet = Fleet(store, settings.health, replica=self.replica, clock=clock, wall=wall, opened=self.metrics.opened)
+        return Estate(
+            replica=self.replica,
+            store=store,
+            purse=self.purse,
+            books=books,
+            till=Till(books, self.purse, longest=settings.timeouts.longest, wall=wall),
+            fleet=fleet,
+            roster=self._roster(),
+            turnstile=Turnstile(store, wall=wall, clock=clock),
+            sinks=sinks,
+            habits=Habits(),
+            queue=Queue(),
+            presence=Presence(),
+            tokenizer=Tokenizer(),
+            clock=clock,
+            wall=wall,
+            rng=self.clocks.rng,
+        )
+
+    def _roster(self) -> Roster:
+        """It is remembered on the disk that there were keys: a store that is away at the start opens no door."""
+        roster = Roster(self.store, self.settings.key_secret, wall=self.clocks.wall, changed=self._key_changed)
+        roster.sealed = self._seal.exists()
+        return roster
+
+    @property
+    def _seal(self) -> Path:
+        return self.settings.data_dir / "keys-were-made"
+
+    def _key_changed(self, key: Key) -> None:
+        self.purse.give(key.name, budgets(key))
+        with contextlib.suppress(OSError):  # without a disk to write to, there is TOLLHOUSE_MANAGED_KEYS
+            self._seal.touch()
 
 
 def build(
@@ -48,129 +194,15 @@ def build(
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
     rng: Random | None = None,
+    again: Again | None = None,
 ) -> Litestar:
-    """The application. Time and dice come in here and nowhere else."""
-    upstream = Upstream(settings.providers, settings.timeouts, agent=f"tollhouse/{__version__}")
-    replica = os.urandom(6).hex()
-    redis_url = settings.redis_url.reveal() if settings.redis_url else None
-    store = open_store(redis_url, settings.data_dir, replica)
-    metrics = Metrics()
-    till = _till(settings, store, metrics, replica, clock, wall)
-    book = Pricebook(settings.catalog, tuple(map(_row, settings.providers)))
-    fleet = Fleet(store, settings.health, replica=replica, clock=clock, wall=wall)
-    tolls = Tolls(book=book, upstream=upstream, till=till, tokenizer=Tokenizer(), clock=clock, replica=replica)
-    decisions = Decisions(wall=wall)
-    gate = _gate(settings, _forward(settings, tolls, fleet, store), (*sinks, decisions), rng or Random(), wall)
-
-    def listing() -> list[Listed]:
-        today = datetime.fromtimestamp(wall(), UTC).date()
-        return book.catalog.listing(book.rows, today, groups=settings.groups)
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await till.open()
-        await fleet.open()
-        try:
-            async with upstream, Watcher(settings.pricing, load, book.take, known=settings.catalog):
-                yield
-        finally:
-            await fleet.close()
-            await till.close()
-
+    """The application. `again` reads the configuration anew; without it, it stays as it is."""
+    wiring = Wiring(settings, sinks, Clocks(clock, wall, rng), again)
     return Litestar(
-        route_handlers=(*api.HANDLERS, *admin.HANDLERS),
+        route_handlers=(*api.HANDLERS, *admin.HANDLERS, *dashboard.HANDLERS),
         exception_handlers={Exception: api.refuse},
-        lifespan=[lifespan],
-        openapi_config=None,
+        lifespan=[wiring.lifespan],
+        openapi_config=admin.OPENAPI,
         logging_config=None,
-        state=State(
-            {
-                "gate": gate,
-                "keyring": Keyring(settings.client_keys),
-                "listing": listing,
-                "draining": False,
-                "store": store,
-                "budgets": settings.budgets,
-                "metrics": metrics,
-                "admin": Keyring((settings.admin_key,) if settings.admin_key else ()),
-                "fleet": fleet,
-                "decisions": decisions,
-                "book": book,
-                "replica": replica,
-            }
-        ),
+        state=wiring.state,
     )
-
-
-def _row(provider: Provider) -> ProviderRow:
-    return ProviderRow(
-        name=provider.name, vendor=provider.vendor, capabilities=provider.capabilities, models=provider.models
-    )
-
-
-def _forward(settings: Settings, tolls: Tolls, fleet: Fleet, store: Store) -> Forward:
-    return Forward(
-        upstream=tolls.upstream,
-        timeouts=settings.timeouts,
-        images=Images(settings.limits),
-        memory=Memory(store),
-        tolls=tolls,
-        fleet=fleet,
-        habits=Habits(),
-        clock=tolls.clock,
-    )
-
-
-def _gate(settings: Settings, forward: Forward, sinks: Sequence[Sink], rng: Random, wall: Callable[[], float]) -> Gate:
-    chooser = Chooser(
-        book=forward.tolls.book,
-        fleet=forward.fleet,
-        habits=forward.habits,
-        strategy=settings.strategy,
-        tasks=settings.tasks,
-        groups=settings.groups,
-        primary=settings.primary,
-        fallback=settings.fallback,
-        rng=rng,
-    )
-    hedging = settings.hedging
-    trips = Trips(
-        chooser=chooser,
-        forward=forward,
-        fleet=forward.fleet,
-        queue=Queue(),
-        retries=settings.retries,
-        budget=RetryBudget(settings.retries.share),
-        hedges=Hedges(enabled=hedging.enabled, spend=hedging.spend, least=hedging.least),
-        clock=forward.clock,
-    )
-    return Gate(
-        chooser=chooser,
-        trips=trips,
-        sinks=sinks,
-        largest_body=settings.limits.body,
-        longest=settings.timeouts.longest,
-        clock=forward.clock,
-        wall=wall,
-    )
-
-
-def _till(
-    settings: Settings,
-    store: Store,
-    metrics: Metrics,
-    replica: str,
-    clock: Callable[[], float],
-    wall: Callable[[], float],
-) -> Till:
-    books = Books(
-        store,
-        Journal(settings.data_dir / "journal", replica, wall=wall, keep=settings.redis_url is not None),
-        Alerts(settings.alerts.webhook, settings.alert_secret, metrics=metrics, wall=wall),
-        metrics,
-        budgets=settings.budgets,
-        rules=settings.spending,
-        clock=clock,
-        wall=wall,
-    )
-    return Till(books, budgets=settings.budgets, rules=settings.spending, longest=settings.timeouts.longest, wall=wall)

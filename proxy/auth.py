@@ -1,44 +1,134 @@
-"""Who may come in: bearer keys, kept as digests, compared in constant time."""
+"""Who may come in: bearer keys, those of the environment and those that are managed. Kept as digests, compared in
+constant time."""
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
 
 from adapters.base import Failure, Kind
+from proxy import keys
 from proxy.environment import Secret
+from proxy.keys import Key, State
+from proxy.quota import Quota
+from proxy.roster import Roster
+
+_MOST_SHOWN = 20  # patterns in one message
+_REFUSED: Mapping[State, str] = {
+    "expired": "This API key has expired.",
+    "replaced": "This API key was replaced by a newer one.",
+    "revoked": "This API key was revoked.",
+}
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who came in. `key` is the name of the key, as budgets and the ledger know it; empty on an open ring.
+
+    `user`, `agent` and `team` are set by the key: where they are, no request can name another. `models`: patterns of
+    the names that may be asked for; none: all.
+    """
+
+    key: str = ""
+    user: str = ""
+    agent: str = ""
+    team: str = ""
+    models: tuple[str, ...] = ()
+    quota: Quota = Quota()
+
+
+NOBODY = Caller()
 
 
 class Keyring:
-    """The keys that clients may present. An empty ring is an open door: settings see to it that it faces loopback."""
+    """The keys that clients may present: `keys` of the environment, and those of the `roster`, if there is one.
 
-    def __init__(self, keys: Iterable[Secret]) -> None:
+    A ring without a key is an open door, if it is not `managed`: settings see to it that it faces loopback. It closes
+    with the first key that is ever made. `wall` in seconds since the epoch; None: the roster's.
+    """
+
+    def __init__(
+        self,
+        keys: Iterable[Secret],
+        roster: Roster | None = None,
+        *,
+        managed: bool = False,
+        wall: Callable[[], float] | None = None,
+    ) -> None:
         self._digests = tuple(_digest(key.reveal()) for key in keys)
+        self._roster, self._managed, self._wall = roster, managed, wall
 
     @property
     def open(self) -> bool:
-        """True if no key is asked for."""
-        return not self._digests
+        """True if no key is asked for. Where keys were made before, one is asked for while nobody can say which."""
+        roster = self._roster
+        if self._digests or self._managed:
+            return False
+        return roster is None or not (roster.closed or (roster.sealed and not roster.read))
 
-    def admit(self, authorization: str | None) -> str:
-        """The name of the key that the header holds, empty on an open ring; else a `Failure` (401 `invalid_api_key`).
+    def admit(self, authorization: str | None) -> Caller:
+        """Who presents the key that the header holds, `NOBODY` on an open ring; else a `Failure`: 401
+        `invalid_api_key`, or 503 `key_store_unavailable` while nobody knows which keys there are.
 
-        A key's name is the beginning of its digest: good enough to count by and to point at, of no use to a thief.
+        The name of a key of the environment is the beginning of its digest: good enough to count by and to point at, of
+        no use to a thief.
         """
         if self.open:
-            return ""
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise _refused("You didn't provide an API key. Send it as 'Authorization: Bearer KEY'.")
-        presented = _digest(key.strip())
-        # Every digest is compared, whichever fits: how long it takes says nothing.
-        if not any([hmac.compare_digest(presented, digest) for digest in self._digests]):
+            return NOBODY
+        scheme, _, word = (authorization or "").partition(" ")
+        presented = word.strip()
+        if scheme.lower() != "bearer" or not presented:
+            raise self._asked()
+        if self._digests:
+            digest = _digest(presented)
+            # Every digest is compared, whichever fits: how long it takes says nothing.
+            if any([hmac.compare_digest(digest, known) for known in self._digests]):
+                return Caller(key=_name(digest))
+        if self._roster is None:
             raise _refused("Incorrect API key provided.")
-        return _name(presented)
+        now = self._roster.now() if self._wall is None else int(self._wall() * 1000)
+        key = self._roster.find(presented, now)
+        if key is None:
+            raise self._unknown(self._roster, presented, now)
+        return _caller(key)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all keys, as budgets and statistics know them."""
+        """The names of all keys of the environment, as budgets and statistics know them."""
         return tuple(map(_name, self._digests))
+
+    def _asked(self) -> Failure:
+        """No key was presented."""
+        roster = self._roster
+        sure = self._digests or self._managed or roster is None or roster.read or roster.closed
+        message = "You didn't provide an API key. Send it as 'Authorization: Bearer KEY'."
+        return _refused(message) if sure else _away()
+
+    def _unknown(self, roster: Roster, presented: str, now: int) -> Failure:
+        state = roster.state(presented, now)
+        if state == "unknown" and not roster.read:
+            return _away()
+        return _refused(_REFUSED.get(state, "Incorrect API key provided."))
+
+
+def permitted(caller: Caller, model: str) -> None:
+    """Raises a `Failure` (403 `model_not_allowed`) if the caller's key may not ask for a model by this name."""
+    if keys.allows(caller.models, model):
+        return
+    more = len(caller.models) - _MOST_SHOWN
+    shown = ", ".join(caller.models[:_MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    raise Failure(
+        Kind.CALLER,
+        f"This API key may not ask for the model '{model[:200]}'. It may ask for: {shown}.",
+        status=403,
+        type="invalid_request_error",
+        code="model_not_allowed",
+        param="model",
+    )
+
+
+def _caller(key: Key) -> Caller:
+    return Caller(key=key.name, user=key.user, agent=key.agent, team=key.team, models=key.models, quota=key.quota)
 
 
 def _name(digest: bytes) -> str:
@@ -51,3 +141,14 @@ def _digest(key: str) -> bytes:
 
 def _refused(message: str) -> Failure:
     return Failure(Kind.CALLER, message, status=401, type="invalid_request_error", code="invalid_api_key")
+
+
+def _away() -> Failure:
+    return Failure(
+        Kind.STORE,
+        "The store that keeps the client keys cannot be reached, and was not since this replica started: nobody knows "
+        "whether this key is one of them. Ask again in a moment.",
+        status=503,
+        code="key_store_unavailable",
+        retry_after=1,
+    )

@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 import structlog
 
-from proxy import budget
 from proxy.alerts import Alerts
-from proxy.bound import Rules
-from proxy.budget import Ask, Budget, Granted, Limit, Refused
+from proxy.budget import Ask, Granted, Limit, Refused
 from proxy.cost import dollars
 from proxy.journal import Found, Journal, JournalError
 from proxy.ledger import Entry
 from proxy.metrics import Metrics
+from proxy.spending import Purse
 from proxy.store import Hold, Lost, Recovering, Settlement, Store, StoreError
 from proxy.store.patience import Patience, end
 
@@ -42,15 +41,14 @@ class Books:
         journal: Journal,
         alerts: Alerts,
         metrics: Metrics,
+        purse: Purse,
         *,
-        budgets: Sequence[Budget],
-        rules: Rules,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
         self.store, self.metrics, self.alerts = store, metrics, alerts
         self._journal = journal
-        self._budgets, self._rules = tuple(budgets), rules
+        self._purse = purse
         self._clock, self._wall = clock, wall
         self._waiting: dict[str, Settlement] = {}  # written to the journal, not yet to the store
         self._holds: dict[str, Hold] = {}  # granted, not yet settled
@@ -68,12 +66,13 @@ class Books:
             self._written = True
             await self._take_over(found)
         except JournalError as error:
-            if self._budgets:
+            if self._purse:
                 raise
             structlog.get_logger().error("journal off", why=str(error), risk="spend is lost if we crash")
         try:
             await self._reopen()
             await self._beat_once()
+            self.metrics.store(up=True, undelivered=len(self._waiting))
         except Lost:
             await self._recover()
         except StoreError as error:
@@ -164,6 +163,11 @@ class Books:
                 async with asyncio.timeout(_STORE_SECONDS):
                     await future
 
+    async def landed(self, request: str) -> None:
+        """Wait, a moment at most, until the rows of a request are in the store."""
+        for id in [id for id in self._waiting if id.startswith(f"{request}/")]:
+            await self.returned(id)
+
     def _write(self, act: Callable[[], None]) -> None:
         if not self._written:
             return
@@ -175,7 +179,7 @@ class Books:
     def _wait_for_store(self, entry: Entry, limits: tuple[Limit, ...] = ()) -> None:
         if entry.orphan and entry.id in self._waiting:
             return  # what waits is the true row, or as good
-        self._waiting[entry.id] = Settlement(entry, limits or budget.limits(self._budgets, entry))
+        self._waiting[entry.id] = Settlement(entry, limits or self._purse.of(entry))
         self._news.set()
 
     # ---- in the background --------------------------------------------------------------------------------------
@@ -232,7 +236,7 @@ class Books:
                 if beats % _SWEEP_EVERY == 1:
                     await self._sweep()
                 if beats % _PRUNE_EVERY == 1:
-                    await self.store.prune(self._rules.ledger_days)
+                    await self.store.prune(self._purse.rules.ledger_days)
             except Lost:
                 await self._recover()
             except Exception as error:  # whatever it is, the next beat must come
@@ -278,7 +282,7 @@ class Books:
             return
         pages = self._journal.rows(since)
         while (page := await asyncio.to_thread(next, pages, None)) is not None:
-            yield [Settlement(entry, budget.limits(self._budgets, entry)) for entry in page]
+            yield [Settlement(entry, self._purse.of(entry)) for entry in page]
 
     def _keep(self, beats: int) -> None:
         """The journal's own housekeeping, on a thread."""
@@ -296,7 +300,7 @@ class Books:
     def _failed(self, error: Exception) -> None:
         self._failures += 1
         if self._failures == 1:
-            outage = self._rules.on_store_outage if self._budgets else "no budgets: traffic flows on"
+            outage = self._purse.rules.on_store_outage if self._purse else "no budgets: traffic flows on"
             why, bug = str(error) or "no answer in time", not isinstance(error, StoreError | TimeoutError)
             structlog.get_logger().error("store away", why=why, outage=outage, exc_info=bug)
         if self._failures >= _BREAK_AFTER:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from proxy.ledger import ALL, Counter, Entry, Window
+from proxy.ledger import ALL, OPTIONAL, Counter, Entry, Window
 
 MOST = 9_000_000_000_000_000  # nano-dollars: numbers of Lua are doubles, exact below 2^53
 EACH = "*"
@@ -142,7 +142,7 @@ def limits(budgets: Iterable[Budget], entry: Entry) -> tuple[Limit, ...]:
     for budget in budgets:
         value = getattr(entry, budget.dimension) if budget.dimension else ""
         named = budget.value != EACH
-        if budget.dimension and named and value != budget.value:
+        if budget.dimension and (value != budget.value if named else not value and budget.dimension in OPTIONAL):
             continue
         scope = f"{budget.dimension}={value}" if budget.dimension else ALL
         limit = Limit(budget.name, scope, budget.window, budget.limit)

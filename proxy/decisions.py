@@ -14,7 +14,7 @@ import msgspec
 from proxy.cost import dollars
 from proxy.routing import Out
 from proxy.stats import iso
-from proxy.telemetry import Attempt, Decision, Record
+from proxy.telemetry import Attempt, Decision, Record, Timings
 
 LONGEST = 200  # characters of a name or a message
 MANY = 50  # attempts, and candidates of each kind: more than any configuration has use for
@@ -32,6 +32,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     stream: bool
     user: str
+    agent: str
+    team: str
+    key: str
     provider: str | None
     served: str | None
     status: int | None
@@ -42,6 +45,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision | None
     first_part: float | None
     total: float
+    timings: Timings
 
 
 class Decisions:
@@ -82,6 +86,9 @@ def _kept(record: Record, at: int) -> Kept:
         model=_cut(record.model or ""),
         stream=record.stream,
         user=_cut(record.user or ""),
+        agent=_cut(record.agent or ""),
+        team=_cut(record.team or ""),
+        key=_cut(record.key or ""),
         provider=record.provider,
         served=record.served and _cut(record.served),
         status=record.status,
@@ -92,6 +99,7 @@ def _kept(record: Record, at: int) -> Kept:
         decision=record.decision and _decision(record.decision),
         first_part=record.first_part,
         total=record.total,
+        timings=record.timings,
     )
 
 
@@ -125,13 +133,16 @@ def to_json(kept: Kept) -> Json:
         "model": kept.model or None,
         "stream": kept.stream,
         "user": kept.user or None,
+        "agent": kept.agent or None,
+        "team": kept.team or None,
+        "key": kept.key or None,
         "strategy": decision and decision.strategy,
         "group": decision and decision.group,
         "task": decision and decision.task,
         "order": list(decision.order) if decision else [],
         "least_bad": bool(decision and decision.least_bad),
         "out": [out_json(out) for out in decision.out] if decision else [],
-        "attempts": [msgspec.structs.asdict(attempt) for attempt in kept.attempts],
+        "attempts": [_told(attempt) for attempt in kept.attempts],
         "hedged": bool(decision and decision.hedged),
         "waited_milliseconds": decision.waited if decision else 0.0,
         "served_by": {"provider": kept.provider, "model": kept.served} if kept.provider else None,
@@ -141,7 +152,12 @@ def to_json(kept: Kept) -> Json:
         "estimated": kept.estimated,
         "first_part_milliseconds": kept.first_part,
         "total_milliseconds": kept.total,
+        "milliseconds": msgspec.structs.asdict(kept.timings),
     }
+
+
+def _told(attempt: Attempt) -> Json:
+    return {name: value for name, value in msgspec.structs.asdict(attempt).items() if name != "counted"}
 
 
 def out_json(out: Out) -> Json:

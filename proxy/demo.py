@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from proxy.simulator.client import Simulator
 
 _KEY = "demo-key"
+CONTROL = "TOLLHOUSE_DEMO_CONTROL"  # of the environment that is handed on: where vendors are told to fail
 
 
 @contextmanager
@@ -20,13 +21,17 @@ def vendors(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
             "ANTHROPIC_BASE_URL": simulator.anthropic,
             "GEMINI_API_KEY": _KEY,
             "GEMINI_BASE_URL": simulator.gemini,
+            CONTROL: simulator.control,
         }
 
 
-def snippets(url: str) -> str:
-    """What to paste into a shell to see it work."""
+def snippets(url: str, control: str) -> str:
+    """What to paste into a shell to see it work, and to see it fail well."""
     return f"""
 tollhouse demo: three simulated vendors behind {url}/v1 (no keys, no cost; answers are echoes)
+Look at it:      {url}/dashboard
+Break a vendor:  curl -d '{{"vendor": "openai", "fault": "status", "status": 500}}' {control}/faults
+Mend it:         curl -X DELETE {control}/faults
 
 curl -s {url}/v1/chat/completions -H 'content-type: application/json' \\
   -d '{{"model": "claude-sonnet-5-5", "messages": [{{"role": "user", "content": "Hello"}}]}}'

@@ -3,21 +3,25 @@
 What is wrong is noted, one line a fault, and never with a value that may be a key.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
+
+import msgspec
 
 T = TypeVar("T")
 
 
 class Secret:
-    """A key that does not show itself: not in a log, not in a traceback, not in a page."""
+    """A key that does not show itself: not in a log, not in a traceback, not in a page. `source`: the variable that it
+    was read from; None if it was not."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "source")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, source: str | None = None) -> None:
         self._value = value
+        self.source = source
 
     def reveal(self) -> str:
         """The key itself, for the one place that needs it."""
@@ -27,12 +31,37 @@ class Secret:
         return "<secret>"
 
 
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a configuration was read, without any of its values.
+
+    `variables`: those that were asked for and are set. `file`: its path. `members`: what stands in it, as dotted names;
+    the rows of a list by their number, or by their `name` ("retries.rounds", "budgets[0].daily", "providers.groq.key").
+    """
+
+    variables: frozenset[str] = frozenset()
+    file: str | None = None
+    members: frozenset[str] = frozenset()
+
+
 class Environment:
     """Reads variables; what is wrong is noted, not raised, so that all of it can be told."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self._used: set[str] = set()
+        self._file: str | None = None
+        self._members: frozenset[str] = frozenset()
         self.faults: list[str] = []
+        self.files: list[Path] = []  # that were read for a secret
+
+    @property
+    def sources(self) -> Sources:
+        """Where everything was read, up to now."""
+        return Sources(variables=frozenset(self._used), file=self._file, members=self._members)
+
+    def note(self, file: str, content: object) -> None:
+        """This stands in the file of configuration, decoded."""
+        self._file, self._members = file, frozenset(_members(content, ""))
 
     def text(self, *names: str) -> str | None:
         """The first of `names` that is set to something."""
@@ -41,7 +70,10 @@ class Environment:
 
     def named(self, *names: str) -> str | None:
         """Which of `names` it is that is set."""
-        return next((name for name in names if self._environ.get(name, "").strip()), None)
+        found = next((name for name in names if self._environ.get(name, "").strip()), None)
+        if found is not None:
+            self._used.add(found)
+        return found
 
     def read(self, name: str, parse: Callable[[str], T], default: T, expected: str) -> T:
         """`name` as `parse` reads it; a `ValueError` becomes a fault that says what was expected."""
@@ -62,14 +94,14 @@ class Environment:
             self.faults.append(f"{source}: expected keys, separated by commas; there is none")
         if not all(map(_is_key, words)):
             self.faults.append(f"{source}: expected keys of printable ASCII without spaces, separated by commas")
-        return tuple(map(Secret, words))
+        return tuple(Secret(word, source) for word in words)
 
     def secret(self, *names: str) -> Secret | None:
         """The first of `names` that is set, or the content of the file that `NAME_FILE` names."""
         source, text = self._sealed(*names)
         if not _is_key(text):
             self.faults.append(f"{source}: expected printable ASCII without spaces")
-        return Secret(text) if text else None
+        return Secret(text, source) if text else None
 
     def _sealed(self, *names: str) -> tuple[str, str]:
         """Where it was found and what it is; both empty if it is not set."""
@@ -77,6 +109,7 @@ class Environment:
             if value := self.text(name):
                 return name, value
             if path := self.text(f"{name}_FILE"):
+                self.files.append(Path(path))
                 try:
                     if content := Path(path).read_text(encoding="utf-8").strip():
                         return f"{name}_FILE", content
@@ -84,6 +117,26 @@ class Environment:
                 except (OSError, UnicodeDecodeError) as error:
                     self.faults.append(f"{name}_FILE: cannot read {_place(path)}: {reason(error)}")
         return "", ""
+
+
+def _members(content: object, name: str) -> Iterator[str]:
+    """The dotted names of all that stands below `name`. What is null says nothing, and is not there."""
+    if isinstance(content, Mapping):
+        below = [(f"{name}.{key}" if name else str(key), value) for key, value in content.items()]
+    elif isinstance(content, list):
+        below = [(_row(value, at, name), value) for at, value in enumerate(content)]
+    else:
+        return
+    for dotted, value in below:
+        if value is not None:
+            yield dotted
+            yield from _members(value, dotted)
+
+
+def _row(value: object, at: int, name: str) -> str:
+    """What a row of a list is called."""
+    own = value.get("name") if isinstance(value, Mapping) else None
+    return f"{name}.{own}" if isinstance(own, str) else f"{name}[{at}]"
 
 
 def _is_key(text: str) -> bool:

@@ -1,10 +1,12 @@
 """The ledger, row by row, for other programs: JSON and CSV, written as the rows come, so that any number of them fits.
 
-One flat row per attempt: every field of `ledger.Entry`, every bucket of its usage.
+One flat row per attempt: every field of `ledger.Entry`, every bucket of its usage. What its caller said of a request
+stands on its last row.
 """
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
@@ -27,6 +29,7 @@ _FIELDS: Mapping[str, Callable[[Entry], Value]] = {
     "key": lambda entry: entry.key,
     "user": lambda entry: entry.user,
     "agent": lambda entry: entry.agent,
+    "team": lambda entry: entry.team,
     "stream": lambda entry: entry.stream,
     "status": lambda entry: entry.status,
     "code": lambda entry: entry.code,
@@ -44,10 +47,15 @@ _FIELDS: Mapping[str, Callable[[Entry], Value]] = {
     "price": lambda entry: entry.price,
     "first_part_ms": lambda entry: entry.first,
     "total_ms": lambda entry: entry.total,
+    "score": lambda entry: entry.score,
+    "comment": lambda entry: entry.comment,
 }
 COLUMNS: tuple[str, ...] = (*_FIELDS, *KINDS.values())
-# A spreadsheet takes a cell that begins so for a formula and runs it, whoever wrote it: names are clients' own words.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: full width
+# A spreadsheet takes a cell that begins so for a formula and runs it, whoever wrote it: names and comments are clients'
+# own words. Some pass over what cannot be seen before it. The last four are of full width.
+_FORMULA = re.compile(
+    r"[\t\r\n]|[\s\0-\x1f\x7f-\xa0\xad\u200b-\u200f\u2060-\u2064\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -86,7 +94,7 @@ def _lines(rows: Sequence[Sequence[Value]]) -> bytes:
 def _cell(value: Value) -> Value:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 FORMATS: Mapping[str, tuple[str, Callable[[Pages], AsyncIterator[bytes]]]] = {

@@ -40,6 +40,8 @@ class Told(NamedTuple):
     id: str | None  # the vendor's own, of the request
     call: Call
     cap: int | None
+    connect: float | None = None  # milliseconds that its connection took; None: it was open already
+    first_byte: float = 0.0  # milliseconds from the sending to its headers
 
 
 class Errand(msgspec.Struct):
@@ -73,6 +75,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             await self._send(errand)
             outcome = self._well(errand)
         except Failure as failure:
+            self.upstream.conceal(errand.candidate.target.provider, failure)
             outcome = self._ill(errand, failure)
             raise
         finally:
@@ -105,7 +108,9 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         adapter = ADAPTERS[target.vendor, "chat"]
         supplies = await self._supplies(adapter, target, exchange)
         call = adapter.request(exchange.envelope, target, supplies)
+        began = self.clock()
         toll = errand.toll = await self.tolls.take(call, target, exchange)
+        exchange.held(self.clock() - began)
         held, cap = toll.held, None
         if held.quote is not None and held.cap is not None and held.cap < held.quote.most:
             cap = held.cap
@@ -114,18 +119,23 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         patience = exchange.deadline - toll.sent
         toll.end.sent = patience > 0  # else nothing leaves this house
         self.fleet.sent(errand.ticket)
+        exchange.ask(toll, toll.sent)
+        sending = self.upstream.send(target.provider, call, self.timeouts.of(target), patience, exchange.passing)
         try:
-            async with self.upstream.send(target.provider, call, self.timeouts.of(target), patience) as reply:
+            async with sending as reply:
                 await self._hear(adapter, reply, call, cap, errand, toll)
         except Failure as failure:
             toll.end.sent &= failure.kind is not Kind.UNREACHABLE
             raise
+        finally:
+            exchange.answered(toll, self.clock())
 
     async def _hear(
         self, adapter: Adapter, reply: Reply, call: Call, cap: int | None, errand: Errand, toll: Toll
     ) -> None:
         exchange = errand.exchange
         id = next((id for name in _UPSTREAM_IDS if (id := reply.headers.get(name))), None)
+        id = id and self.upstream.concealed(toll.target.provider, id)
         if headroom := adapter.headroom(reply.headers):
             now = self.fleet.now()
             toll.windows = {kind: ratelimit.told(room, now) for kind, room in headroom.items()}
@@ -133,11 +143,13 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             exchange.record.upstream_id = id
             toll.end.refused = reply.status >= 300  # 201 and the like are no refusals, though no answers either
             raise adapter.error(reply.status, reply.headers, await reply.body())
-        told = Told(id, call, cap)
+        told = Told(id, call, cap, reply.connecting, (self.clock() - toll.sent) * 1000)
         if call.reading.stream:
             await self._relay(reply, adapter.stream(call, exchange.stamp), told, errand, toll)
         else:
-            answer = adapter.response(await reply.body(), call, exchange.stamp)
+            body = await reply.body()
+            exchange.answered(toll, self.clock())
+            answer = adapter.response(body, call, exchange.stamp)
             await self._answer(answer, told, errand, toll)
 
     async def _supplies(self, adapter: Adapter, target: Target, exchange: Exchange) -> Supplies:
@@ -153,20 +165,27 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
     def _speak(self, told: Told, errand: Errand, toll: Toll) -> Headers:
         """This attempt is the one that the client hears. From here on nobody else is asked."""
         exchange, target, call = errand.exchange, toll.target, told.call
-        exchange.claim(toll)
+        exchange.speak(toll, self.clock())
         self.fleet.answered(errand.ticket)
         record = exchange.record
         record.upstream_id = told.id
         record.provider, record.served, record.warnings = target.provider, target.model, str(call.warnings)
         record.first_part = round((self.clock() - record.started) * 1000, 3)
         record.status = 200
-        return headers.answer(record, target, call, told.cap, under_way=exchange.under_way)
+        timings = record.timings
+        timings.connect, timings.first_byte = told.connect, round(told.first_byte, 3)
+        ours = record.first_part - timings.queue - timings.hold - timings.vendors
+        timings.overhead = round(max(0.0, ours), 3)
+        said = headers.answer(record, target, call, told.cap, under_way=exchange.under_way)
+        return [*said, *exchange.more] if exchange.more else said
 
     async def _answer(self, answer: Answer, told: Told, errand: Errand, toll: Toll) -> None:
         end = toll.end
         end.usage, end.tier = answer.usage, answer.service_tier
-        if answer.usage is None or not answer.usage.completion:
+        unknown = answer.usage is None or not answer.usage.completion
+        if unknown:
             toll.body = answer.body
+        if unknown or errand.exchange.keep:
             toll.heard.add(_as_said(answer.body))
         end.whole = _told(end.usage, toll.heard)
         if answer.states:
@@ -181,15 +200,17 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _relay(self, reply: Reply, stream: Stream, told: Told, errand: Errand, toll: Toll) -> None:
         """Pass a stream on, part by part. Before the first part a failure is raised and nobody is the wiser."""
-        down, heard = errand.exchange.down, toll.heard
+        exchange = errand.exchange
+        down, heard = exchange.down, toll.heard
         meter = Meter(toll.held, heard, self.tolls.tokenizer, toll.target.model)
         try:
-            part = await self._opening(reply, stream, toll, errand.exchange.deadline)
+            part = await self._opening(reply, stream, toll, exchange.deadline)
             toll.first = self.clock()
-            reply.begun(errand.exchange.over - toll.first)
+            exchange.answered(toll, toll.first)
+            reply.begun(exchange.over - toll.first)
             toll.end.silent = toll.first - toll.sent
             await down.start(200, [*headers.STREAM, *self._speak(told, errand, toll)])
-            async with down.bound(errand.exchange.over - toll.first):
+            async with down.bound(exchange.over - toll.first):
                 while part:
                     if stream.done and stream.states:
                         await self.memory.remember(toll.target.vendor, stream.states)
@@ -204,8 +225,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             if not stream.done and (unread := reply.buffered()):
                 heard.add(stream.feed(unread))  # the client has not heard it, but the vendor said it
-            if toll is errand.exchange.spoken:
-                errand.exchange.record.finish = stream.finish
+            if toll is exchange.spoken:
+                exchange.record.finish = stream.finish
             toll.end.beyond, toll.end.tier = meter.beyond, stream.service_tier
             toll.end.usage, toll.end.whole = stream.usage, stream.done and _told(stream.usage, heard)
 

@@ -6,7 +6,7 @@ answered when its first translated part is in hand; until then the next candidat
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,14 +17,26 @@ from adapters.completion import error_object
 from adapters.envelope import Envelope, seal
 from adapters.sse import encode as event
 from proxy import headers, ledger
+from proxy.auth import NOBODY, Caller, permitted
 from proxy.chooser import Chooser
 from proxy.downstream import Downstream
 from proxy.ledger import Entry
+from proxy.prompts import answered, shortened
 from proxy.queue import NORMAL, URGENCIES
+from proxy.quota import Entering
 from proxy.routing import TASKS
+from proxy.routing.need import need
 from proxy.telemetry import Record, Sink
 from proxy.toll import Exchange
+from proxy.traceparent import Trace, parse, passed
 from proxy.trip import Trip, Trips
+from proxy.turnstile import Turnstile, ratelimits
+
+
+class Presence(msgspec.Struct):
+    """How many requests are being served, by whichever gate."""
+
+    serving: int = 0
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,28 +44,39 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
     chooser: Chooser
     trips: Trips
+    turnstile: Turnstile
+    presence: Presence
     sinks: Sequence[Sink]
     largest_body: int
     longest: float
+    traced: bool  # a request without a trace begins one
+    prompts: int  # characters of a prompt and of an answer that the log may show
     clock: Callable[[], float]  # seconds, monotonic
     wall: Callable[[], float]  # seconds since the epoch
 
-    async def serve(self, down: Downstream, admit: Callable[[], str]) -> None:
+    async def serve(self, down: Downstream, admit: Callable[[], Caller]) -> None:
         """Serve one chat completion. Never raises but for a cancellation from outside."""
         token = os.urandom(16).hex()
         record = Record(f"req_{token}", self.clock(), attempts=[])
         exchange: Exchange | None = None
+        caller = NOBODY
+        said: int | None = None  # tokens that it said it would take, since it was let in
+        self.presence.serving += 1
         try:
-            key = admit()
+            passing = self._trace(down, record)
+            caller = admit()
             envelope = seal(await down.body(self.largest_body))
-            entry = _entry(down, envelope, key, record.request_id)
-            record.model, record.stream, record.user = envelope.model, envelope.stream, entry.user or None
+            entry = _entry(down, envelope, caller, record)
+            permitted(caller, envelope.model)
             route = self.chooser.route(envelope.model)
             down.watch()
             stamp = Stamp(f"chatcmpl-{token}", int(self.wall()))
             deadline = record.started + min(self.longest, headers.patience(down))
             over = record.started + min(self.longest, headers.endurance(down))
-            exchange = Exchange(envelope, stamp, down, record, entry, deadline, over)
+            exchange = Exchange(envelope, stamp, down, record, entry, deadline, over, passing=passing)
+            exchange.keep = bool(self.prompts)
+            if caller.quota:
+                said = await self._enter(caller, exchange)
             urgency = URGENCIES.get((down.header(b"x-tollhouse-priority") or "").strip().lower(), NORMAL)
             await self.trips.go(Trip(route=route, exchange=exchange, task=_task(down, envelope), urgency=urgency))
         except Failure as failure:
@@ -67,12 +90,50 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
             structlog.get_logger().exception("internal error", request_id=record.request_id)
             await _refuse(_ours(), down, record)
         finally:
+            self.presence.serving -= 1
             down.unwatch()
             record.total = round((self.clock() - record.started) * 1000, 3)
             if exchange is not None:
-                self.trips.close(exchange)
+                self._close(exchange, caller, said)
             for sink in self.sinks:
                 sink(record)
+
+    def _trace(self, down: Downstream, record: Record) -> Mapping[str, str]:
+        """The trace that the request belongs to, and the headers that take it on."""
+        came = down.header(b"traceparent")
+        trace = parse(came) if came else None
+        if trace is None and not self.traced:
+            return {}
+        record.trace = trace.id if trace else os.urandom(16).hex()
+        record.parent = trace.span if trace else None
+        record.sampled = trace.sampled if trace else True
+        record.span = os.urandom(8).hex() if self.traced else None
+        ours = Trace(record.trace, record.span or record.parent or "", record.sampled)
+        return passed(ours, down.header(b"tracestate") if trace else None)
+
+    async def _enter(self, caller: Caller, exchange: Exchange) -> int:
+        """A place within the quota of its key, for so many tokens. Raises `Failure` (429)."""
+        said = need(exchange.envelope).prompt
+        entering = Entering(
+            key=caller.key,
+            id=exchange.record.request_id,
+            quota=caller.quota,
+            tokens=said,
+            seconds=int(self.longest) + 1,
+        )
+        exchange.more = ratelimits(await self.turnstile.enter(entering), caller.quota)
+        return said
+
+    def _close(self, exchange: Exchange, caller: Caller, said: int | None) -> None:
+        """Settle what is under way, and give the place back. Never waits, never raises."""
+        record = exchange.record
+        self.trips.close(exchange)
+        if said is not None:
+            self.turnstile.leave(caller.key, record.request_id, caller.quota, exchange.tokens - said)
+        if self.prompts:
+            record.prompt = shortened(exchange.envelope, self.prompts)
+            if exchange.spoken is not None:
+                record.answer = answered("".join(exchange.spoken.heard.text()), self.prompts)
 
 
 def _said(down: Downstream, envelope: Envelope, name: str, body: Any = None) -> str:
@@ -87,17 +148,22 @@ def _task(down: Downstream, envelope: Envelope) -> str | None:
     return task if task in TASKS else None
 
 
-def _entry(down: Downstream, envelope: Envelope, key: str, request: str) -> Entry:
-    """Who spends."""
+def _entry(down: Downstream, envelope: Envelope, caller: Caller, record: Record) -> Entry:
+    """Who spends. What the key says goes before what the request says: nobody spends in another's name."""
+    record.model, record.stream, record.key = envelope.model, envelope.stream, caller.key or None
+    user = caller.user or _said(down, envelope, "user", envelope.user)
+    agent = caller.agent or _said(down, envelope, "agent")
+    record.user, record.agent, record.team = user or None, agent or None, caller.team or None
     return Entry(
         id="",
-        request=request,
+        request=record.request_id,
         provider="",
         model="",
         asked=ledger.name(envelope.model),
-        key=key,
-        user=_said(down, envelope, "user", envelope.user),
-        agent=_said(down, envelope, "agent"),
+        key=caller.key,
+        user=user,
+        agent=agent,
+        team=caller.team,
         stream=envelope.stream,
     )
 

@@ -2,7 +2,8 @@
 
 Pure. A row counts in the UTC day and month of its hold (`at`), by the clock of the store, and there for six scopes: all
 of the traffic, and its provider, model, client key, user and agent. A scope without a value (nobody named a user)
-counts too, under the empty name: whoever leaves his name out is not free.
+counts too, under the empty name: whoever leaves his name out is not free. A seventh is the team, which no client can
+leave out: it is its key that names it.
 """
 
 import hashlib
@@ -17,7 +18,8 @@ from adapters.base import Usage
 Window = Literal["day", "month"]
 WINDOWS: tuple[Window, ...] = ("day", "month")
 ALL = "all"
-DIMENSIONS = ("provider", "model", "key", "user", "agent")
+DIMENSIONS = ("provider", "model", "key", "user", "agent", "team")
+OPTIONAL = frozenset({"team"})  # no counter of its own for the empty name
 _LONGEST_NAME = 128  # characters of a user's or an agent's name; a longer one is told by its digest
 _MILLI = 1_000
 
@@ -38,6 +40,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str = ""
     user: str = ""
     agent: str = ""
+    team: str = ""
     stream: bool = False
     status: int = 0  # what the client heard in the end, on the last attempt; the vendor's failure on others
     code: str | None = None
@@ -53,11 +56,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: str | None = None  # version of the price: which row of the table, and a digest of its figures
     first: float | None = None  # until the first part of the answer
     total: float = 0.0
+    score: float | None = None  # what its caller said of it, from -1 to 1; never written with the row, joined to it
+    comment: str = ""
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The six scopes in which it counts."""
-        return (ALL, *(f"{dimension}={getattr(self, dimension)}" for dimension in DIMENSIONS))
+        """The scopes in which it counts: six, and its team's if there is one."""
+        named = ((dimension, getattr(self, dimension)) for dimension in DIMENSIONS)
+        return (ALL, *(f"{name}={value}" for name, value in named if value or name not in OPTIONAL))
 
 
 class Counter(msgspec.Struct):

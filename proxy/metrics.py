@@ -1,25 +1,108 @@
 """Numbers for Prometheus, in a registry of their own. They are for curves and alarms; the ledger is for the money.
 
 Dollars are floats here: a metric may be off by less than anybody sees, and nothing decides on it. Labels are bounded:
-what a client made up (a model without a price, a user's name) is never one.
+what a client made up (a model without a price, a user's name) is never one. `METRICS` says what there is;
+docs/telemetry.md is made of it.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
-from adapters.base import Usage
-from proxy import ledger
+from adapters.base import Kind, Usage
+from proxy import __version__, ledger
 from proxy.budget import EACH, Alert, Budget
 from proxy.cost import NANO
+from proxy.health import Cell, circuit
+from proxy.health.circuit import State
 from proxy.ledger import Entry
+from proxy.routing.candidate import OTHER
+from proxy.telemetry import HEDGE_LOST, Attempt, Record
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-OTHER = "other"  # the model of a row without a price: its name is the client's word
 TOKENS = tuple(bucket for bucket in Usage.__struct_fields__ if bucket not in ("web_searches", "map_queries"))
-_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+STATES: tuple[State, ...] = get_args(State)
+HEDGES = ("won", "lost", "failed")  # the second one answered, the first one did, nobody did
+ALL, LINE = "all", "line"  # models of a circuit that is its provider's, and of our own way there
+_UNPAID = frozenset({Kind.BUDGET.value, Kind.STORE.value})  # outcomes of who was not sent anything
+_UNBLAMED = frozenset({"ok", "cancelled", HEDGE_LOST})
+_MOST_CODES = 64  # of refusals; ours are fewer
 _MILLI = 1_000
+
+# Seconds. A whole answer may take minutes, a first token hardly ever a minute, our own part a millisecond.
+WHOLE = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+FIRST = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
+OURS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+WAITED = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+Make = Literal["counter", "gauge", "histogram"]
+_KINDS: Mapping[Make, Callable[..., Any]] = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}
+
+
+class Metric(NamedTuple):
+    """One metric: how it is made, what it is told by, and what it means. Units are base units, and the name says them:
+    seconds, dollars; else it is a number of things."""
+
+    kind: Make
+    meaning: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_MODEL, _BUDGET = ("provider", "model"), ("budget", "window")
+METRICS: dict[str, Metric] = {
+    "requests_total": Metric(
+        "counter", "Requests that are over and were sent to somebody", (*_MODEL, "status", "stream")
+    ),
+    "requests_refused_total": Metric("counter", "Requests that ended before they were sent to anybody", ("code",)),
+    "in_flight_requests": Metric("gauge", "Requests that are being served now"),
+    "queue_waiting": Metric("gauge", "Requests that wait for a vendor's rate limit now"),
+    "attempts_total": Metric("counter", "Tries, by how they ended", (*_MODEL, "outcome")),
+    "retries_total": Metric("counter", "Tries at a model that the same request had tried before", _MODEL),
+    "fallbacks_total": Metric("counter", "Requests that this model answered after another had failed", _MODEL),
+    "hedges_total": Metric("counter", "Requests sent to a second model before the first had answered", ("outcome",)),
+    "request_seconds": Metric("histogram", "Until the request was over", _MODEL, WHOLE),
+    "first_part_seconds": Metric("histogram", "Until the first part of the answer", _MODEL, FIRST),
+    "vendor_first_byte_seconds": Metric("histogram", "From the sending until the answer began", _MODEL, FIRST),
+    "overhead_seconds": Metric("histogram", "Our own time until the first part of the answer", (), OURS),
+    "hold_seconds": Metric("histogram", "Until the store had held the money", (), OURS),
+    "queue_seconds": Metric("histogram", "Of waiting for a rate limit or until a retry, if any", (), WAITED),
+    "tokens_total": Metric("counter", "Tokens, in disjoint kinds", (*_MODEL, "kind")),
+    "spend_dollars_total": Metric("counter", "What attempts cost; an orphan in full", _MODEL),
+    "requests_unpriced_total": Metric("counter", "Attempts whose cost is not known", _MODEL),
+    "budget_limit_dollars": Metric("gauge", "What may be spent in the window", _BUDGET),
+    "budget_spent_dollars": Metric("gauge", "What was spent in the window", _BUDGET),
+    "budget_held_dollars": Metric("gauge", "What requests in flight may still cost", _BUDGET),
+    "budget_unproven_dollars": Metric("gauge", "What vendors may have billed beyond the spent", _BUDGET),
+    "budget_alerts_total": Metric("counter", "Thresholds that budgets came to", (*_BUDGET, "percent")),
+    "circuit_state": Metric("gauge", "1 for the state that the circuit is in, 0 for the others", (*_MODEL, "state")),
+    "circuit_openings_total": Metric("counter", "Openings that this replica saw before the others", (*_MODEL, "why")),
+    "store_up": Metric("gauge", "Whether the store can be reached"),
+    "journal_undelivered": Metric("gauge", "Rows that the store does not have yet"),
+    "telemetry_lost_total": Metric("counter", "What OpenTelemetry's collector did not take in time", ("signal",)),
+    "build_info": Metric("gauge", "1; the label says which version runs", ("version",)),
+}
+# Values of labels that are words of ours; the others name what was configured, or stand in the price table.
+LABELS: dict[str, tuple[str, ...]] = {
+    "model": (OTHER, ALL, LINE),
+    "kind": TOKENS,
+    "outcome": ("ok", "cancelled", HEDGE_LOST, *(kind.value for kind in Kind), *HEDGES),
+    "why": tuple(kind.value for kind in Kind),
+    "state": STATES,
+    "window": ledger.WINDOWS,
+    "signal": ("span", "metric"),
+    "code": (OTHER,),
+}
 
 
 class _Model(NamedTuple):
@@ -32,72 +115,85 @@ class _Model(NamedTuple):
 
 
 class Metrics:
-    """One per process; used on the event loop. Replicas and workers count each their own: Prometheus adds them up."""
+    """One per process; used on the event loop. Replicas and workers count each their own: Prometheus adds them up.
+
+    `record` is a `Sink`; `observe` is told each row of the ledger. `budgets`, `circuits` and `gauges` are told just
+    before the `text` is asked for.
+    """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._alerts = self._counter(
-            "tollhouse_budget_alerts_total", "Thresholds that budgets came to", "budget", "window", "percent"
-        )
-        self._budgets = {
-            word: self._gauge(f"tollhouse_budget_{word}_dollars", text, "budget", "window")
-            for word, text in (
-                ("limit", "What may be spent in the window"),
-                ("spent", "What was spent in the window"),
-                ("held", "What requests in flight may still cost"),
-                ("unproven", "What vendors may have billed beyond the spent"),
+        self._made: dict[str, Any] = {}
+        for name, metric in METRICS.items():
+            more = {"buckets": metric.buckets} if metric.buckets else {}
+            made = _KINDS[metric.kind](
+                f"tollhouse_{name}", metric.meaning, metric.labels, registry=self._registry, **more
             )
-        }
-        self._spend = self._counter(
-            "tollhouse_spend_dollars_total", "What attempts cost; an orphan in full", "provider", "model"
+            self._made[name] = made
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+        self._made["build_info"].labels(__version__).set(1)
+        self._overhead, self._hold, self._queue = (
+            self._made[f"{name}_seconds"] for name in ("overhead", "hold", "queue")
         )
-        self._requests = self._counter(
-            "tollhouse_requests_total", "Requests that are over", "provider", "model", "status", "stream"
-        )
-        self._unpriced = self._counter(
-            "tollhouse_requests_unpriced_total", "Attempts whose cost is not known", "provider", "model"
-        )
-        self._first = self._histogram("tollhouse_first_part_seconds", "Until the first part of the answer")
-        self._total = self._histogram("tollhouse_request_seconds", "Until the request was over")
-        self._tokens = self._counter("tollhouse_tokens_total", "Tokens, in disjoint kinds", "provider", "model", "kind")
-        self._undelivered = self._gauge("tollhouse_journal_undelivered", "Rows that the store does not have yet")
-        self._store_up = self._gauge("tollhouse_store_up", "Whether the store can be reached")
+        self._children: dict[tuple[str, ...], Any] = {}
         self._of_model: dict[tuple[str, str], _Model] = {}
-        self._of_request: dict[tuple[str, str, int, bool], Counter] = {}
-        self._of_tokens: dict[tuple[str, str, str], Counter] = {}
+        self._codes: set[str] = set()
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, labels, registry=self._registry)
+    def _child(self, name: str, *labels: str) -> Any:
+        """prometheus_client takes a lock and makes strings for each `labels`; its children are kept here instead."""
+        found = self._children.get((name, *labels))
+        if found is None:
+            found = self._children[name, *labels] = self._made[name].labels(*labels)
+        return found
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self._registry)
+    # ---- as it happens ------------------------------------------------------------------------------------------
 
-    def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(name, text, ("provider", "model"), registry=self._registry, buckets=_SECONDS)
+    def record(self, record: Record) -> None:
+        """A request is over: count what the ledger has no row of. A `Sink`."""
+        attempts, timings = record.attempts, record.timings
+        if record.code is not None and record.numbered <= sum(attempt.outcome in _UNPAID for attempt in attempts):
+            self._child("requests_refused_total", self._code(record.code)).inc()
+        for at, attempt in enumerate(attempts):
+            self._child("attempts_total", attempt.provider, attempt.counted, attempt.outcome).inc()
+            if at and any(_same(before, attempt) for before in attempts[:at]):
+                self._child("retries_total", attempt.provider, attempt.counted).inc()
+        if timings.queue:
+            self._queue.observe(timings.queue / _MILLI)
+        if timings.hold:
+            self._hold.observe(timings.hold / _MILLI)
+        if timings.overhead is not None:
+            self._overhead.observe(timings.overhead / _MILLI)
+        if record.decision is not None and record.decision.hedged:
+            self._child("hedges_total", _hedge(record)).inc()
+        if record.provider is not None and (answered := _answered(record)) is not None:
+            self._answered(record, answered)
+
+    def _answered(self, record: Record, answered: Attempt) -> None:
+        named = answered.provider, answered.counted
+        if record.timings.first_byte is not None:
+            self._child("vendor_first_byte_seconds", *named).observe(record.timings.first_byte / _MILLI)
+        others = (attempt for attempt in record.attempts if attempt is not answered)
+        if any(attempt.outcome not in _UNBLAMED and not _same(attempt, answered) for attempt in others):
+            self._child("fallbacks_total", *named).inc()
+
+    def _code(self, code: str) -> str:
+        if code not in self._codes and len(self._codes) < _MOST_CODES:
+            self._codes.add(code)
+        return code if code in self._codes else OTHER
 
     def alert(self, alert: Alert) -> None:
         """A budget came to a threshold. The label is the budget's name: "daily of user=*" for each user's."""
-        self._alerts.labels(alert.limit.budget, alert.limit.window, str(alert.percent)).inc()
+        self._child("budget_alerts_total", alert.limit.budget, alert.limit.window, str(alert.percent)).inc()
 
-    def budgets(self, figures: Iterable[tuple[Budget, ledger.Counter]]) -> None:
-        """All budgets and how they stand. One for each value (`*`) is left out; one that is not told any more goes."""
-        for gauge in self._budgets.values():
-            gauge.clear()
-        for budget, counter in figures:
-            if budget.value == EACH:
-                continue
-            for word, nano in (
-                ("limit", budget.limit),
-                ("spent", counter.spent),
-                ("held", counter.held),
-                ("unproven", counter.unproven),
-            ):
-                self._budgets[word].labels(budget.name, budget.window).set(nano / NANO)
+    def opened(self, provider: str, model: str, why: str) -> None:
+        """A circuit opened, as this replica saw and no other had told. `model`: its entry in the price table, `ALL` or
+        `LINE`; `why`: the kind of the failure."""
+        self._child("circuit_openings_total", provider, model, why).inc()
 
-    def store(self, *, up: bool, undelivered: int) -> None:
-        """How the store is, and how many rows wait for it in the journal."""
-        self._store_up.set(up)
-        self._undelivered.set(undelivered)
+    def lost(self, signal: Literal["span", "metric"], number: int) -> None:
+        """So many were made for OpenTelemetry's collector, and it did not get them. May be called from any thread."""
+        self._made["telemetry_lost_total"].labels(signal).inc(number)
 
     def observe(self, entry: Entry) -> None:
         """Count a row of the ledger.
@@ -113,39 +209,78 @@ class Metrics:
             of_model.spend.inc(entry.cost / NANO)
         for kind in TOKENS:
             if count := getattr(entry.usage, kind):
-                self._tokens_of(entry.provider, model, kind).inc(count)
+                self._child("tokens_total", entry.provider, model, kind).inc(count)
         if entry.last and not entry.orphan:
-            self._request(entry.provider, model, entry.status, entry.stream).inc()
+            streamed = "true" if entry.stream else "false"
+            self._child("requests_total", entry.provider, model, str(entry.status), streamed).inc()
             of_model.total.observe(entry.total / _MILLI)
             if entry.first is not None:
                 of_model.first.observe(entry.first / _MILLI)
 
-    # prometheus_client takes a lock and makes strings for each `labels`; its children are kept here instead.
-
     def _model(self, provider: str, model: str) -> _Model:
         found = self._of_model.get((provider, model))
         if found is None:
-            found = self._of_model[provider, model] = _Model(
-                self._spend.labels(provider, model),
-                self._first.labels(provider, model),
-                self._total.labels(provider, model),
-                self._unpriced.labels(provider, model),
-            )
+            names = "spend_dollars_total", "first_part_seconds", "request_seconds", "requests_unpriced_total"
+            found = self._of_model[provider, model] = _Model(*(self._child(name, provider, model) for name in names))
         return found
 
-    def _request(self, provider: str, model: str, status: int, stream: bool) -> Counter:
-        found = self._of_request.get((provider, model, status, stream))
-        if found is None:
-            found = self._requests.labels(provider, model, str(status), str(stream).lower())
-            self._of_request[provider, model, status, stream] = found
-        return found
+    # ---- as it is when somebody asks ----------------------------------------------------------------------------
 
-    def _tokens_of(self, provider: str, model: str, kind: str) -> Counter:
-        found = self._of_tokens.get((provider, model, kind))
-        if found is None:
-            found = self._of_tokens[provider, model, kind] = self._tokens.labels(provider, model, kind)
-        return found
+    def budgets(self, figures: Iterable[tuple[Budget, ledger.Counter]]) -> None:
+        """All budgets and how they stand. One for each value (`*`) is left out; one that is not told any more goes."""
+        for word in ("limit", "spent", "held", "unproven"):
+            self._made[f"budget_{word}_dollars"].clear()
+        for budget, counter in figures:
+            if budget.value == EACH:
+                continue
+            for word, nano in (
+                ("limit", budget.limit),
+                ("spent", counter.spent),
+                ("held", counter.held),
+                ("unproven", counter.unproven),
+            ):
+                self._made[f"budget_{word}_dollars"].labels(budget.name, budget.window).set(nano / NANO)
+
+    def circuits(self, shared: Mapping[tuple[str, str], Cell], own: Mapping[tuple[str, str], Cell], now: int) -> None:
+        """All circuits, as `Fleet.shared` and `Fleet.own` tell them at a time of their clock; those that are not told
+        any more go. Of its own, a replica tells the ways to the providers: all others are everybody's."""
+        gauge = self._made["circuit_state"]
+        gauge.clear()
+        lines = {key: cell for key, cell in own.items() if key[1] == LINE}
+        for (provider, model), cell in {**shared, **lines}.items():
+            found = circuit.state(cell.circuit, now)
+            for state in STATES:
+                gauge.labels(provider, model or ALL, state).set(state == found)
+
+    def gauges(self, *, in_flight: int, waiting: int) -> None:
+        """How many requests are being served, and how many of them wait for a vendor's rate limit."""
+        self._made["in_flight_requests"].set(in_flight)
+        self._made["queue_waiting"].set(waiting)
+
+    def store(self, *, up: bool, undelivered: int) -> None:
+        """How the store is, and how many rows wait for it in the journal."""
+        self._made["store_up"].set(up)
+        self._made["journal_undelivered"].set(undelivered)
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format (`CONTENT_TYPE`)."""
         return generate_latest(self._registry)
+
+
+def _same(one: Attempt, other: Attempt) -> bool:
+    return one.provider == other.provider and one.model == other.model
+
+
+def _answered(record: Record) -> Attempt | None:
+    """The attempt that the client heard, however it ended."""
+    named = record.provider, record.served
+    return next((one for one in reversed(record.attempts) if (one.provider, one.model) == named), None)
+
+
+def _hedge(record: Record) -> str:
+    answered = _answered(record)
+    if answered is None:
+        return "failed"
+    # Who was asked before the one that answered, and was still under way when that was asked, was the first of the two.
+    before = (one for one in record.attempts if one.started < answered.started < one.started + one.milliseconds)
+    return "won" if any(before) else "lost"

@@ -24,6 +24,10 @@ class Queue:
         self._numbers = count()
         self._usher: asyncio.Task[None] | None = None
 
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._waiting
+
     async def wait(self, seconds: float, *, urgency: int, deadline: float) -> bool:
         """Wait so long, and then for one's turn. False, at once: too many wait already."""
         if self._waiting >= _MOST:

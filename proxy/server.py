@@ -8,6 +8,7 @@ import asyncio
 import gc
 import math
 import os
+import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -41,6 +42,8 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECT)
+        if hasattr(signal, "SIGHUP"):  # Windows has none
+            self._loop.add_signal_handler(signal.SIGHUP, self._app.state.reconfigure)
         if self.started:
             self._announce(self.servers[0].sockets[0].getsockname()[1])
 

@@ -15,13 +15,15 @@ from proxy import catalog as catalogs
 from proxy.bound import Rules
 from proxy.budget import Budget
 from proxy.catalog import Catalog, Group
-from proxy.environment import Environment, Secret, flag, reason, wrong_with
+from proxy.environment import Environment, Secret, Sources, flag, reason, wrong_with
 from proxy.health import Policy
 from proxy.prices import PriceTableError
 from proxy.providers import Provider
 from proxy.resilience import Hedging, Retries
 from proxy.routing import STRATEGIES
 from proxy.timeouts import LONGEST, Timeouts, check_seconds
+
+_OTLP = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 
 
 class SettingsError(ValueError):
@@ -98,11 +100,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     client_keys: tuple[Secret, ...]
     admin_key: Secret | None
+    anonymous: bool  # beyond loopback without keys
+    managed_keys: bool  # no client comes in without a key, even if the environment holds none
+    key_secret: Secret | None  # what managed keys are hashed with; None: a secret that the store keeps
+    log_prompts: int  # characters of a prompt and of an answer that the log may show; 0: none
+    telemetry: bool  # OpenTelemetry; the rest of it is read by its SDK, from the variables that its specification names
     log_format: Literal["json", "console"]
     log_level: str
     drain_seconds: float
     timeouts: Timeouts
     limits: Limits
+    files: tuple[Path, ...]  # that all of this was read from, the price table aside
+    sources: Sources
 
 
 def load(
@@ -123,7 +132,9 @@ def load(
     sure = catalog if len(env.faults) == before else None
     client_keys = env.secrets("TOLLHOUSE_CLIENT_KEYS")
     admin_key = env.secret("TOLLHOUSE_ADMIN_KEY")
-    _check_open(env, host, bool(client_keys and admin_key))
+    managed = _managed(env, admin_key)
+    anonymous = env.read("TOLLHOUSE_ALLOW_ANONYMOUS", flag, False, "true or false")
+    _check_open(env, host, anonymous or bool((client_keys or managed) and admin_key))
     settings = Settings(
         host=host,
         port=port,
@@ -147,15 +158,29 @@ def load(
         data_dir=Path(env.text("TOLLHOUSE_DATA_DIR") or ".tollhouse"),
         client_keys=client_keys,
         admin_key=admin_key,
+        anonymous=anonymous,
+        managed_keys=managed,
+        key_secret=env.secret("TOLLHOUSE_KEY_SECRET"),
+        log_prompts=env.read("TOLLHOUSE_LOG_PROMPTS", _characters, 0, "a number of characters, at most 100000"),
+        telemetry=env.read("TOLLHOUSE_OTEL", flag, bool(env.named(*_OTLP)), "true or false"),
         log_format=env.read("TOLLHOUSE_LOG", _format, "console" if terminal else "json", "json or console"),
         log_level=env.read("TOLLHOUSE_LOG_LEVEL", _level, "info", "debug, info, warning or error"),
         drain_seconds=env.read("TOLLHOUSE_DRAIN_SECONDS", _seconds, 30.0, "a number of seconds, 0 or more"),
         timeouts=file.timeouts,
         limits=file.limits,
+        files=(*([Path(path)] if path else ()), *env.files),
+        sources=env.sources,
     )
     if env.faults:
         raise SettingsError(env.faults)
     return settings
+
+
+def _managed(env: Environment, admin_key: Secret | None) -> bool:
+    managed = env.read("TOLLHOUSE_MANAGED_KEYS", flag, False, "true or false")
+    if managed and admin_key is None:
+        env.faults.append("TOLLHOUSE_MANAGED_KEYS: needs TOLLHOUSE_ADMIN_KEY, with which such keys are made")
+    return managed
 
 
 def _redis(env: Environment) -> Secret | None:
@@ -179,6 +204,12 @@ def _level(text: str) -> str:
     return {word: word for word in ("debug", "info", "warning", "error")}[text.lower()]
 
 
+def _characters(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 6 or int(text) > 100_000:
+        raise ValueError(text)
+    return int(text)
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds <= LONGEST:
@@ -197,11 +228,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_open(env: Environment, host: str, keys: bool) -> None:
-    anonymous = env.read("TOLLHOUSE_ALLOW_ANONYMOUS", flag, False, "true or false")
-    if not (is_loopback(host) or keys or anonymous):
+    if not (is_loopback(host) or keys):
         env.faults.append(
-            f"--host {host}: listening beyond loopback needs TOLLHOUSE_CLIENT_KEYS and TOLLHOUSE_ADMIN_KEY, "
-            "or TOLLHOUSE_ALLOW_ANONYMOUS=true"
+            f"--host {host}: listening beyond loopback needs TOLLHOUSE_CLIENT_KEYS (or TOLLHOUSE_MANAGED_KEYS=true) "
+            "and TOLLHOUSE_ADMIN_KEY, or TOLLHOUSE_ALLOW_ANONYMOUS=true"
         )
 
 
@@ -216,6 +246,7 @@ def _file(env: Environment, path: str | None) -> File:
     except ValueError as error:  # msgspec's errors, PyYAML's, and those of the dates it makes
         env.faults.append(f"{path}: {' '.join(str(error).split())}")
         return File()
+    env.note(path, raw)
     try:
         return File() if raw is None else msgspec.convert(raw, File)
     except msgspec.ValidationError as error:

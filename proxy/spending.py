@@ -1,19 +1,21 @@
 """Budgets as they are written down: in two variables, and in the file of configuration.
 
 `LLM_DAILY_BUDGET` and `LLM_MONTHLY_BUDGET` bound all traffic. A row of `budgets` bounds what one provider, model,
-client key, user or agent spends, or (`"*"`) what each of them does; without a dimension it bounds all traffic as well.
+client key, user, agent or team spends, or (`"*"`) what each of them does; without a dimension it bounds all traffic,
+too. A managed key brings budgets of its own.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from proxy.budget import MOST, Budget
+from proxy.bound import Rules
+from proxy.budget import MOST, Budget, Limit, limits
 from proxy.cost import NANO
 from proxy.environment import Environment
-from proxy.ledger import DIMENSIONS, Window
+from proxy.ledger import DIMENSIONS, Entry, Window
 
 _DOLLARS = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,9})?", re.ASCII)
 _EXPECTED = 'USD as a decimal, more than 0 and at most 9000000, such as "12.50"'
@@ -30,6 +32,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     key: str | None = None
     user: str | None = None
     agent: str | None = None
+    team: str | None = None
 
     def budgets(self) -> Iterator[Budget]:
         """What the row says. Raises `ValueError`."""
@@ -77,3 +80,33 @@ def read(env: Environment, rows: Any, where: str) -> tuple[Budget, ...]:
             env.faults.append(f"{where}: the budget {budget.name} is set twice")
         taken.add(place)
     return tuple(found)
+
+
+class Purse:
+    """The budgets in force, and the rules: those of the configuration, and budgets that managed keys bring.
+
+    One per process. `configured` and `rules` are put in their place anew when the configuration is.
+    """
+
+    def __init__(self, configured: Sequence[Budget] = (), rules: Rules | None = None) -> None:
+        self.configured = tuple(configured)
+        self.rules = rules or Rules()
+        self._of_keys: dict[str, tuple[Budget, ...]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.configured or self._of_keys)
+
+    def give(self, key: str, budgets: Sequence[Budget]) -> None:
+        """These are the budgets of a key now; none: it has none any more."""
+        if budgets:
+            self._of_keys[key] = tuple(budgets)
+        else:
+            self._of_keys.pop(key, None)
+
+    def all(self) -> tuple[Budget, ...]:
+        """All of them."""
+        return (*self.configured, *(budget for budgets in self._of_keys.values() for budget in budgets))
+
+    def of(self, entry: Entry) -> tuple[Limit, ...]:
+        """Those that apply to a row; a key's own are found by its name, however many keys there are."""
+        return limits((*self.configured, *self._of_keys.get(entry.key, ())), entry)

@@ -49,6 +49,7 @@ _PER_OCTAVE = 16
 _LONGEST = (1 << 40) - 1
 _BINS = 592
 _MICRO = 1_000  # microseconds of a millisecond
+_MILLIONTHS = 1_000_000  # of a score
 
 Key = str | tuple[str, int]  # the name of a sum, or a time and its bin
 Sums = defaultdict[Key, int]
@@ -109,6 +110,9 @@ def _parts(entry: Entry) -> Iterator[tuple[Key, int]]:
             yield from _time("total", entry.total)
         if entry.first is not None:
             yield from _time("first_part", entry.first)
+    if entry.score is not None:
+        yield "feedback", 1
+        yield "score", round(entry.score * _MILLIONTHS)
     used = msgspec.structs.astuple(entry.usage)
     cost = entry.cost or 0
     yield "cost", cost
@@ -141,7 +145,14 @@ def _cell(sums: Sums) -> Json:
         **{name: sums.get(name, 0) for name in _CAVEATS},
         "usage": {kind: sums.get(kind, 0) for kind in _KINDS},
         "latency_ms": {name: _latency(sums, name) for name in _TIMES},
+        "feedback": _feedback(sums),
     }
+
+
+def _feedback(sums: Sums) -> Json:
+    """How many requests somebody spoke of, and the mean of their scores, from -1 to 1."""
+    count = sums.get("feedback", 0)
+    return {"count": count, "mean_score": round(sums.get("score", 0) / count / _MILLIONTHS, 6) if count else None}
 
 
 def _latency(sums: Sums, name: str) -> Json:

@@ -1,23 +1,28 @@
-"""One record per request, and those who listen to it. In this version that is the log: one wide line a request."""
+"""One record per request, and those who listen to it; and the log: one wide line a request, and few others.
+
+`FIELDS` says what is in that line: docs/telemetry.md is made of it, and a test holds it to what is said.
+"""
 
 import asyncio
 import contextlib
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import structlog
 
 from adapters.base import Failure, Kind, Usage
+from proxy.cost import dollars
 from proxy.routing import Out
+from proxy.routing.candidate import OTHER
 
 _OURS = frozenset({Kind.BUDGET.value, Kind.STORE.value})
 HEDGE_LOST = "hedge_lost"  # the outcome of an attempt that was cancelled because another answered first
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One try at one provider: `outcome` is `ok` or the kind of the failure; milliseconds until it was known."""
 
     provider: str
@@ -25,6 +30,8 @@ class Attempt(msgspec.Struct, frozen=True):
     outcome: str
     milliseconds: float
     message: str | None = None
+    started: float = 0.0  # milliseconds since the request's start
+    counted: str = OTHER  # its entry in the price table: what a curve may be named by, as no client makes it up
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,7 +47,22 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hedged: bool = False  # a second one was asked before the first had answered
 
 
-class Record(msgspec.Struct):
+class Timings(msgspec.Struct, omit_defaults=True):
+    """Where the time went, until the first part of the answer; milliseconds. 0: none; None: it never came to that.
+
+    `overhead` is our own: what is left of `Record.first_part` when all the others are taken off. After the first part a
+    stream is passed on as it comes, so that our own time there cannot be told from the vendor's.
+    """
+
+    queue: float = 0.0  # for a vendor's rate limit, or until a retry
+    hold: float = 0.0  # until the store had held the money, for all attempts
+    connect: float | None = None  # of the connection that answered; None: it was open already
+    first_byte: float | None = None  # of the vendor who answered, from the sending on
+    vendors: float = 0.0  # with all vendors who were asked
+    overhead: float | None = None
+
+
+class Record(msgspec.Struct, omit_defaults=True):
     """What there is to say of a request once it is over. Times in milliseconds since its start. No text of prompts."""
 
     request_id: str
@@ -48,6 +70,9 @@ class Record(msgspec.Struct):
     model: str | None = None
     stream: bool = False
     user: str | None = None
+    agent: str | None = None
+    team: str | None = None
+    key: str | None = None  # the name of the client's key
     provider: str | None = None
     served: str | None = None
     upstream_id: str | None = None
@@ -62,6 +87,13 @@ class Record(msgspec.Struct):
     warnings: str = ""
     first_part: float | None = None
     total: float = 0.0
+    timings: Timings = msgspec.field(default_factory=Timings)
+    trace: str | None = None  # the id of the trace it belongs to (W3C), if its client named one or we began one
+    span: str | None = None  # of our own work on it
+    parent: str | None = None  # the client's span
+    sampled: bool = False
+    prompt: str | None = None  # what was asked and answered: only if the log is to show it, shortened and redacted
+    answer: str | None = None
     numbered: int = 0  # attempts for which money was held, or was to be
 
     def next_attempt(self) -> int:
@@ -80,14 +112,121 @@ class Record(msgspec.Struct):
 
 
 Sink = Callable[[Record], None]
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class Field(NamedTuple):
+    """One field of the line of a request: its unit (empty: none), what it says, and when it is there (empty: always).
+
+    What is not known is not said; so a field that is not there is no zero, unless its meaning says so.
+    """
+
+    unit: str
+    meaning: str
+    when: str = ""
+
+
+_CHOSEN, _ANSWERED, _TRACED = "somebody was to be asked", "a vendor has answered", "it is traced"
+_ASKED, _GOOD, _PRICED = "an attempt was made", "the usage is known", "the price is known, too"
+_SHOWN = "`TOLLHOUSE_LOG_PROMPTS` is set"
+FIELDS: dict[str, Field] = {
+    "event": Field("", "`request`"),
+    "level": Field("", "`info`: how a request ended is no fault of the log's"),
+    "timestamp": Field("ISO 8601, UTC", "when it was over"),
+    "request_id": Field("", "ours; the client has it as `x-request-id`"),
+    "model": Field("", "what the client asked for", "the body could be read"),
+    "stream": Field("", "whether the answer was to be streamed"),
+    "user": Field("", "who spends", "somebody was named"),
+    "agent": Field("", "which agent spends", "one was named"),
+    "team": Field("", "whose team", "its key says so"),
+    "key": Field("", "the name of the client's key, never the key", "it came with one"),
+    "provider": Field("", "who answered", _ANSWERED),
+    "served": Field("", "the model that answered, by its name on the wire", _ANSWERED),
+    "upstream_id": Field("", "the vendor's own id of the request", "the vendor told one"),
+    "status": Field("HTTP status", "what the client heard; 499: it had left", "it came to that"),
+    "code": Field("", "why it failed: the `code` of the error object, or the kind of the failure", "it failed"),
+    "finish": Field("", "why the answer ended: `finish_reason`", _ANSWERED),
+    "usage": Field("tokens, calls", "what was used, in disjoint kinds; one that is not there is 0", _GOOD),
+    "input_tokens": Field("tokens", "all that went in, cached or not", _GOOD),
+    "output_tokens": Field("tokens", "all that came out, reasoning included", _GOOD),
+    "cost_nano": Field(
+        "nano-dollars", "what the attempt that answered cost, as an integer", "price and usage are known"
+    ),
+    "cost_usd": Field("US dollars", "the same, as a decimal in a string", "price and usage are known"),
+    "estimated": Field("", "the vendor did not say what was used: the row of the ledger has our count", "it is so"),
+    "attempts": Field(
+        "milliseconds",
+        "each try, in the order in which they ended: `provider`, `model`, `outcome` (`ok`, `cancelled`, `hedge_lost`, "
+        "or the kind of the failure), `started` (since the request came; not there: 0), `milliseconds` until the "
+        "outcome was known, and the `message` of a failure",
+        _ASKED,
+    ),
+    "decision": Field(
+        "milliseconds",
+        "why it went where it went: `strategy`, `group`, `task`, `order`, `out` (who was out, and why), `least_bad`, "
+        "`waited` for a rate limit, `hedged`",
+        _CHOSEN,
+    ),
+    "warnings": Field("", "what the vendor could not be asked for as the client asked: `x-tollhouse-warnings`", "any"),
+    "first_part_ms": Field("milliseconds", "until the first part of the answer was passed on", _ANSWERED),
+    "total_ms": Field("milliseconds", "until it was over"),
+    "queue_ms": Field("milliseconds", "of waiting for a rate limit, or until a retry", _ASKED),
+    "hold_ms": Field("milliseconds", "until the store had held the money, for all attempts", _ASKED),
+    "vendors_ms": Field("milliseconds", "with all vendors who were asked, until the first part of the answer", _ASKED),
+    "connect_ms": Field("milliseconds", "until the connection that answered was made", "it was not open already"),
+    "first_byte_ms": Field("milliseconds", "from the sending until the vendor's answer began", _ANSWERED),
+    "overhead_ms": Field("milliseconds", "our own: `first_part_ms` without queue, hold and vendors", _ANSWERED),
+    "trace_id": Field("", "W3C trace id, 32 hexadecimal digits", _TRACED),
+    "span_id": Field("", "our own span in it, 16 hexadecimal digits", "OpenTelemetry is on"),
+    "parent_span_id": Field("", "the client's span", "the client sent `traceparent`"),
+    "sampled": Field("", "whether the trace is recorded", _TRACED),
+    "prompt": Field("", "the last messages, redacted, then shortened", _SHOWN),
+    "answer": Field("", "what was answered, redacted, then shortened", _SHOWN),
+}
+_KEPT_BACK = ("started", "numbered", "timings", "trace", "span", "parent", "sampled", "first_part", "total")
+_ALWAYS = ("queue", "hold", "vendors")  # once an attempt was made: there 0 is known
+_IF_KNOWN = ("connect", "first_byte", "overhead")
+
+
+def line(record: Record) -> dict[str, Any]:
+    """What `log_request` says of a request: the fields of `FIELDS`, of which everything that is known."""
+    said: dict[str, Any] = msgspec.to_builtins(record)  # without what is as it was at the start: `omit_defaults`
+    for name in _KEPT_BACK:
+        said.pop(name, None)
+    said["stream"], said["total_ms"] = record.stream, record.total
+    for attempt in said.get("attempts", ()):
+        attempt.pop("counted", None)  # the name for curves; the line has the one on the wire
+    if record.usage is not None:
+        said["input_tokens"], said["output_tokens"] = record.usage.prompt, record.usage.completion
+    if record.cost_nano is not None:
+        said["cost_usd"] = dollars(record.cost_nano)
+    if record.first_part is not None:
+        said["first_part_ms"] = record.first_part
+    _tell_times(record, said)
+    if record.trace is not None:
+        said["trace_id"], said["sampled"] = record.trace, record.sampled
+        said |= {f"{name}_id": id for name, id in (("span", record.span), ("parent_span", record.parent)) if id}
+    return said
+
+
+def _tell_times(record: Record, said: dict[str, Any]) -> None:
+    timings = record.timings
+    if record.attempts:
+        for name in _ALWAYS:
+            said[f"{name}_ms"] = getattr(timings, name)
+    for name in _IF_KNOWN:
+        if (milliseconds := getattr(timings, name)) is not None:
+            said[f"{name}_ms"] = milliseconds
+
+
+_log = structlog.get_logger()  # made once: for each line anew it costs as much as the line
 
 
 def log_request(record: Record) -> None:
-    """The line: everything that is known, nothing that is not."""
-    fields = {key: value for key, value in msgspec.to_builtins(record).items() if value not in (None, "", [])}
-    del fields["started"], fields["numbered"]
-    structlog.get_logger().info("request", **fields)
+    """The line of a request: a `Sink`."""
+    _log.info("request", **line(record))
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def configure(format: Literal["json", "console"], level: str) -> None:

@@ -1,20 +1,21 @@
 """The till: money is held before a request is forwarded, and settled after."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
 import structlog
 
 from adapters.base import Failure, Kind
-from proxy import budget, ledger
+from proxy import ledger
 from proxy.books import Books
-from proxy.bound import End, Quote, Rules, bill, wanted
-from proxy.budget import Ask, Budget, Granted, Limit, Refused
+from proxy.bound import End, Quote, bill, wanted
+from proxy.budget import Ask, Granted, Limit, Refused
 from proxy.cost import dollars
 from proxy.ledger import Entry
 from proxy.prices import Price
+from proxy.spending import Purse
 from proxy.store import Lost, Recovering, StoreError
 
 _SLACK_SECONDS = 60  # that a hold outlives the longest request
@@ -33,20 +34,12 @@ class Held(msgspec.Struct, kw_only=True):
 
 
 class Till:
-    """One per process. `longest` is how long a request may take, in seconds."""
+    """One per process. `longest` is how long a request may take, in seconds; it may change."""
 
-    def __init__(
-        self,
-        books: Books,
-        *,
-        budgets: Sequence[Budget],
-        rules: Rules,
-        longest: float,
-        wall: Callable[[], float],
-    ) -> None:
+    def __init__(self, books: Books, purse: Purse, *, longest: float, wall: Callable[[], float]) -> None:
         self.books = books
-        self._budgets, self._rules = tuple(budgets), rules
-        self._seconds = int(longest) + _SLACK_SECONDS
+        self.longest = longest
+        self._purse = purse
         self._wall = wall
         self._late: set[asyncio.Task[None]] = set()
 
@@ -72,7 +65,7 @@ class Till:
         `quote` is None where the price is not known. `tighten` counts the prompt more exactly, which takes a while: it
         is asked only when the cheap bound does not fit.
         """
-        limits = budget.limits(self._budgets, entry)
+        limits = self._purse.of(entry)
         entry = msgspec.structs.replace(entry, price=price.version if price else None)
         if not limits:
             return self._unheld(entry, price, quote, ())
@@ -86,7 +79,7 @@ class Till:
                 ask = self._ask(entry, limits, quote, tight=True)
                 answer = await self.books.hold(ask)
         except StoreError as error:
-            if self._rules.on_store_outage == "allow":
+            if self._purse.rules.on_store_outage == "allow":
                 # Under another id: the first one may be given back as a hold that nobody knows of.
                 return self._unheld(msgspec.structs.replace(entry, id=f"{entry.id}u"), price, quote, limits)
             raise _no_store(error) from error
@@ -95,8 +88,16 @@ class Till:
         return self._held(ask, answer, price, quote)
 
     def _ask(self, entry: Entry, limits: tuple[Limit, ...], quote: Quote, *, tight: bool) -> Ask:
-        least, most, share = wanted(quote, self._rules, tight=tight)
-        return Ask(entry=entry, limits=limits, least=least, most=most, share=share, seconds=self._seconds, final=tight)
+        least, most, share = wanted(quote, self._purse.rules, tight=tight)
+        return Ask(
+            entry=entry,
+            limits=limits,
+            least=least,
+            most=most,
+            share=share,
+            seconds=int(self.longest) + _SLACK_SECONDS,
+            final=tight,
+        )
 
     def _held(self, ask: Ask, granted: Granted, price: Price, quote: Quote) -> Held:
         entry = msgspec.structs.replace(ask.entry, at=granted.at, held=granted.amount)

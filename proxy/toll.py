@@ -1,7 +1,8 @@
 """What one attempt may cost and did cost: held before it is sent, settled when it is over, whatever happened."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +12,7 @@ from adapters.envelope import Envelope
 from adapters.heard import Heard
 from proxy import ledger, tokens
 from proxy.bound import End, Quote, hints, quoted
-from proxy.downstream import Downstream
+from proxy.downstream import Downstream, Headers
 from proxy.health.ratelimit import Windows
 from proxy.ledger import Entry
 from proxy.pricebook import Pricebook
@@ -22,6 +23,7 @@ from proxy.till import Held, Till
 from proxy.tokenizer import Tokenizer
 from proxy.upstream import Upstream
 
+_BYTES_PER_TOKEN = 4
 _COUNT_SECONDS = 3.0  # that a vendor may take to count a prompt; after that the cheap bound has to do
 
 
@@ -38,6 +40,7 @@ class Toll(msgspec.Struct):
     windows: Windows = {}  # what the vendor's limits have left
     failure: Failure | None = None  # that it ended in
     settled: bool = False
+    awaited: bool = False  # the vendor has been asked and has not answered
 
 
 class Exchange(msgspec.Struct):
@@ -56,14 +59,60 @@ class Exchange(msgspec.Struct):
     blamed: set[str] = set()  # candidates whose health was told of a failure of this request
     race: Race | None = None  # between two that are asked at once
     spoken: Toll | None = None  # whose answer the client hears
+    passing: Mapping[str, str] = {}  # headers that go to whoever is asked: the trace
+    more: Headers = ()  # headers of the answer beside those that say who served
+    keep: bool = False  # the words of the answer are wanted for the log
+    asking: int = 0  # vendors that are waited for
+    since: float = 0.0  # seconds, by the clock: since when at least one of them is
+
+    def ask(self, toll: Toll, now: float) -> None:
+        """A vendor is asked: from now on the time is not ours."""
+        if not self.asking:
+            self.since = now
+        self.asking += 1
+        toll.awaited = True
+
+    def answered(self, toll: Toll, now: float) -> None:
+        """It has answered, or failed."""
+        if not toll.awaited:
+            return
+        toll.awaited = False
+        self.asking -= 1
+        if not self.asking:
+            self._took("vendors", now - self.since)
+
+    def held(self, seconds: float) -> None:
+        """So long it took to hold the money; of who is only asked beside another, nobody waits for it."""
+        if not self.asking:
+            self._took("hold", seconds)
+
+    def paused(self, seconds: float) -> None:
+        """So long it waited for a rate limit, or until a retry."""
+        self._took("queue", seconds)
+
+    def _took(self, what: Literal["vendors", "hold", "queue"], seconds: float) -> None:
+        if self.spoken is None:
+            timings = self.record.timings
+            setattr(timings, what, round(getattr(timings, what) + seconds * 1000, 3))
+
+    @property
+    def tokens(self) -> int:
+        """How many it took, as far as is known by now: of who was not told, by the length of what was heard."""
+        used = self.record.usage
+        if used is not None:
+            return used.prompt + used.completion
+        return self.spoken.heard.size // _BYTES_PER_TOKEN if self.spoken is not None else 0
 
     @property
     def under_way(self) -> int:
         """How many are being asked just now."""
         return sum(toll.failure is None and not toll.settled for toll in self.tolls)
 
-    def claim(self, toll: Toll) -> None:
+    def speak(self, toll: Toll, now: float) -> None:
         """This one has something to say: nobody else will."""
+        self.answered(toll, now)
+        if self.asking:  # of two that are asked at once, the other has not answered
+            self._took("vendors", now - self.since)
         if self.spoken is not None and self.spoken is not toll:
             raise asyncio.CancelledError  # it was cancelled, and somebody on its way has swallowed that
         self.spoken = toll

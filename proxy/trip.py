@@ -82,7 +82,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
                 if pause is None:
                     raise
                 await self._give_back(trip.exchange, [(candidate, failure) for candidate in choice.order])
-                await asyncio.sleep(pause)
+                await self._pause(trip.exchange, pause)
                 trip.waited += pause
 
     def _hopes(self, trip: Trip, choice: Choice, failure: Failure) -> float | None:
@@ -136,7 +136,14 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         except TimeoutError:
             return False
         finally:
-            trip.waited += self.clock() - began
+            waited = self.clock() - began
+            trip.waited += waited
+            trip.exchange.paused(waited)
+
+    async def _pause(self, exchange: Exchange, seconds: float) -> None:
+        began = self.clock()
+        await asyncio.sleep(seconds)
+        exchange.paused(self.clock() - began)
 
     def _has_time(self, trip: Trip, seconds: float) -> bool:
         return trip.waited + seconds <= self.retries.queue and self.clock() + seconds < trip.exchange.deadline
@@ -163,7 +170,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         while True:
             failed: Failed | None = ()
             if isinstance(step, Wait):
-                await asyncio.sleep(step.seconds)
+                await self._pause(trip.exchange, step.seconds)
             else:
                 failed = await self._try(trip, step, put_off)
             if failed is None:
@@ -242,7 +249,9 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             took = round((self.clock() - began) * 1000, 3)
             target = candidate.target
-            trip.exchange.record.attempts.append(Attempt(target.provider, target.model, outcome, took, message))
+            record = trip.exchange.record
+            at = round((began - record.started) * 1000, 3)
+            record.attempts.append(Attempt(target.provider, target.model, outcome, took, message, at, candidate.model))
 
     async def _hedge(self, trip: Trip, candidate: Candidate) -> None:
         """The second one of two at once."""

@@ -9,13 +9,14 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType, SimpleNamespace
 from typing import Self
 
 import aiohttp
 from yarl import URL
 
 from adapters import ADAPTERS
-from adapters.base import Call, Failure, Kind
+from adapters.base import REMOVED, Call, Failure, Kind
 from proxy.providers import Provider
 from proxy.timeouts import Timeouts, Timings
 
@@ -28,6 +29,8 @@ _HEADED_SECONDS = 1.0  # for the body to follow headers that came at the last mo
 # Of the time that a vendor may take in all: who is left with less cannot be said to have kept silent for too long. With
 # a little more than that, it is our own work before the sending that is missing.
 _HURRIED = 0.9
+_LEAST_KEY = 8  # characters: what is shorter is no secret ("none", "EMPTY"), and may be anybody's word
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def credentials(provider: Provider) -> Mapping[str, str]:
@@ -37,6 +40,29 @@ def credentials(provider: Provider) -> Mapping[str, str]:
     if provider.key_header:
         return {provider.key_header: provider.key.reveal()}
     return ADAPTERS[provider.vendor, "chat"].headers(provider.key.reveal())
+
+
+class Connecting:
+    """What was learnt of a connection while it was made: nothing, if it was there already."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.milliseconds: float | None = None
+
+
+def _traced() -> aiohttp.TraceConfig:
+    async def began(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.began = asyncio.get_running_loop().time()
+
+    async def made(_: object, context: SimpleNamespace, __: object) -> None:
+        connecting: Connecting = context.trace_request_ctx
+        if connecting.began is not None:
+            connecting.milliseconds = round((asyncio.get_running_loop().time() - connecting.began) * 1000, 3)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_start.append(began)
+    trace.on_connection_create_end.append(made)
+    return trace
 
 
 class Upstream:
@@ -55,6 +81,8 @@ class Upstream:
             }
             for provider in providers
         }
+        keys = {provider.name: provider.key.reveal() if provider.key else "" for provider in providers}
+        self._keys = {name: key for name, key in keys.items() if len(key) >= _LEAST_KEY}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -62,6 +90,7 @@ class Upstream:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            trace_configs=[_traced()],
         )
         return self
 
@@ -69,23 +98,43 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    def send(self, provider: str, call: Call, timings: Timings | None = None, deadline: float | None = None) -> "Reply":
+    def conceal(self, provider: str, failure: Failure) -> None:
+        """Take our key out of what the provider said, if it repeats it."""
+        if key := self._keys.get(provider):
+            failure.conceal(key)
+
+    def concealed(self, provider: str, said: str) -> str:
+        """The same for a header of an answer."""
+        key = self._keys.get(provider)
+        return said.replace(key, REMOVED) if key else said
+
+    def send(
+        self,
+        provider: str,
+        call: Call,
+        timings: Timings | None = None,
+        deadline: float | None = None,
+        passing: Mapping[str, str] = _NONE,
+    ) -> "Reply":
         """An attempt, to be entered with `async with`: sent then, and closed whatever happens.
 
-        `timings` are the model's own, if it has any; `deadline` is how long the client waits, in seconds from then on.
+        `timings` are the model's own, if it has any; `deadline` is how long the client waits, in seconds from then on;
+        `passing` are headers that are not the call's own: the trace that it belongs to.
         """
         assert self._session is not None, "enter the upstream first"
         timings = timings or self._timeouts.general
+        connecting = Connecting()
         request = partial(
             self._session.post,
             URL(self._urls[provider] + call.path, encoded=True),
             data=call.body,
-            headers={**self._headers[provider], **call.headers},
+            headers={**passing, **self._headers[provider], **call.headers},
             allow_redirects=False,
             # All but the connecting is timed by `Reply`, which knows what it waits for.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=timings.connect),
+            trace_request_ctx=connecting,
         )
-        return Reply(request, timings, stream=call.reading.stream, deadline=deadline)
+        return Reply(request, timings, connecting, stream=call.reading.stream, deadline=deadline)
 
 
 class Reply:
@@ -96,12 +145,14 @@ class Reply:
         self,
         request: Callable[[], Awaitable[aiohttp.ClientResponse]],
         timings: Timings,
+        connecting: Connecting,
         *,
         stream: bool,
         deadline: float | None,
     ) -> None:
         self._request = request
         self._timings = timings
+        self._connecting = connecting
         self._first_byte = timings.first_byte if stream else timings.first_byte_plain
         self._seconds = timings.total if deadline is None else min(timings.total, deadline)
         self._hurried = self._seconds < _HURRIED * timings.total
@@ -144,6 +195,11 @@ class Reply:
         """The headers; names in any case."""
         assert self._response is not None
         return self._response.headers
+
+    @property
+    def connecting(self) -> float | None:
+        """Milliseconds that the connection took; None if it was open already."""
+        return self._connecting.milliseconds
 
     def begun(self, deadline: float) -> None:
         """The answer has begun: from now on the client waits for so many seconds, whatever it said before."""

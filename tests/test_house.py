@@ -22,14 +22,15 @@ MAX_FUNCTION_LINES = 60
 
 # A room may import rooms of its own rank or below. Rank 1 decides and never acts: the coverage gate asks 100 % of it.
 RANKS = {
-    1: "errors catalog cost prices tokens health habits routing attempts hedges budget ledger bound stats pricebook",
+    1: "errors catalog cost prices tokens health habits routing attempts hedges budget ledger bound stats pricebook "
+    "keys quota feedback series",
     2: "environment presets providers settings auth upstream downstream images memory telemetry store tokenizer "
     "journal till books alerts metrics reload pricing spending headers export aliases timeouts resilience "
-    "fleet decisions queue",
+    "fleet decisions queue roster turnstile traceparent configuration otel pulse prompts",
     3: "gate forward meter toll race chooser trip",
-    4: "api admin vitals",
-    5: "app live",
-    6: "server cli demo explain __main__",
+    4: "api admin vitals dashboard",
+    5: "engine reconfiguration app live",
+    6: "server cli demo explain __main__ desk",
 }
 RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms.split()}
 DOORS = {"app", "cli", "api"}  # only the rooms that open them may import them

@@ -27,11 +27,14 @@ def unknown(param: str, message: str) -> Failure:
     )
 
 
-def known(request: Request[Any, Any, Any], name: str) -> None:
-    """Raises a `Failure` (400) for a parameter of any other name."""
-    for other in request.query_params:
-        if other != name:
-            raise invalid(f"'{other[:40]}' is no parameter here; there is '{name}'.", other[:40])
+def known(request: Request[Any, Any, Any], *names: str) -> None:
+    """Raises a `Failure` (400) for a parameter of any other name, and for one that is there twice."""
+    there = " and ".join(f"'{name}'" for name in names)
+    for name, said in request.query_params.dict().items():
+        if name not in names:
+            raise invalid(f"'{name[:40]}' is no parameter here; there is {there or 'none'}.", name[:40])
+        if len(said) > 1:
+            raise invalid(f"{name}: given {len(said)} times; give it once.", name)
 
 
 async def asked(answer: Awaitable[T]) -> T:

@@ -14,7 +14,7 @@ from litestar.response import Stream
 
 from adapters.base import invalid
 from adapters.completion import encode
-from proxy.admin.asking import DAY, EPOCH, FRESH, asked, away, days, number
+from proxy.admin.asking import DAY, EPOCH, FRESH, asked, away, days, known, number
 from proxy.admin.guard import guard
 from proxy.export import FORMATS
 from proxy.ledger import Entry, labels
@@ -26,17 +26,19 @@ _AT_ONCE = 50  # rows that are worked on before traffic has its turn again: a mi
 
 
 @get("/providers/costs/summary", guards=[guard], media_type=MediaType.JSON)
-async def costs_summary(state: State) -> Response[bytes]:
+async def costs_summary(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
     """Today, this month, and how each budget stands."""
+    known(request)
     store: Store = state.store
     at = await asked(store.now())
     day, month = [await asked(store.counters(label)) for label in labels(at)]
-    return Response(encode(summary(state.budgets, at, day, month)), headers=FRESH)
+    return Response(encode(summary(state.purse.all(), at, day, month)), headers=FRESH)
 
 
 @get("/providers/costs/stats", guards=[guard], media_type=MediaType.JSON)
 async def costs_stats(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
     """The rows of some days, added up; at most `top` values of each dimension, the rest as one."""
+    known(request, "start_date", "end_date", "top")
     top = number(request, "top", TOP)
     first, last = await days(request, state.store)
     stats = Stats(hours=last.toordinal() - first.toordinal() < HOURS_WITHIN)
@@ -54,6 +56,7 @@ async def costs_stats(request: Request[Any, Any, Any], state: State) -> Response
 @get("/providers/costs/export", guards=[guard])
 async def costs_export(request: Request[Any, Any, Any], state: State) -> Stream:
     """The rows of some days, one by one, in a file of any size."""
+    known(request, "start_date", "end_date", "format")
     name = request.query_params.get("format", "json")
     if name not in FORMATS:
         raise invalid(f"format: '{name[:40]}' is not known; it is one of {', '.join(FORMATS)}.", "format")

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from proxy.admin.asking import FRESH
 from proxy.admin.guard import guard_unless_near
 from proxy.budget import EACH, Budget
+from proxy.fleet import Fleet
 from proxy.ledger import Counter, labels
 from proxy.store import Store, StoreError
 
@@ -19,7 +20,10 @@ _PROMETHEUS = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # Litestar sa
 @get("/metrics", guards=[guard_unless_near], media_type=_PROMETHEUS)
 async def metrics(state: State) -> Response[bytes]:
     """The figures of this replica, as Prometheus reads them; and how the budgets stand, if the store can be asked."""
-    named = [budget for budget in state.budgets if budget.value != EACH]
+    fleet: Fleet = state.fleet
+    state.metrics.circuits(fleet.shared(), fleet.own(), fleet.now())
+    state.metrics.gauges(in_flight=state.presence.serving, waiting=len(state.queue))
+    named = [budget for budget in state.purse.all() if budget.value != EACH]
     if named:
         with contextlib.suppress(StoreError):
             state.metrics.budgets(await _standing(state.store, named))

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 import structlog
 
+from proxy.fleet.chronicle import Opened, untold
 from proxy.fleet.clock import SharedClock
 from proxy.fleet.exchange import Exchange
 from proxy.fleet.sheet import Sheet
@@ -65,18 +66,23 @@ class Fleet:
         replica: str,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        opened: Opened = untold,
     ) -> None:
         self._replica, self._clock = replica, clock
         self._time = SharedClock(clock, wall)
-        self._view = View(policy, replica, self.now)
+        self._view = View(policy, replica, self.now, opened)
         self.exchange = Exchange(board, self._view, self._time, clock, self.gather)
         self._ways: dict[tuple[str, str], Way] = {}
         self._numbers = itertools.count(1)
 
     @property
     def policy(self) -> Policy:
-        """When circuits open, and for how long."""
+        """When circuits open, and for how long. If it is changed, circuits stay as they are until something happens."""
         return self._view.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._view.policy = policy
 
     async def open(self) -> None:
         """Read the board once, if it can be had, and begin to listen and to tell. Never raises."""

@@ -1,5 +1,6 @@
 """What the log is told of a circuit: each of its turns once, whether it was seen here or heard from another replica."""
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -9,10 +10,20 @@ from proxy.health import Cell, Scope
 _MILLI = 1_000
 
 
-class Chronicle:
-    """One per circuit. `model` is None where it is not a model's."""
+Opened = Callable[[str, str, str], None]  # provider; model, or one of these for a circuit that is no model's; why
+_ALL: Mapping[Scope, str] = {"provider": "all", "line": "line"}
 
-    def __init__(self, provider: str, model: str | None, scope: Scope) -> None:
+
+def untold(_: str, __: str, ___: str) -> None:
+    """Nobody else wants to know."""
+
+
+class Chronicle:
+    """One per circuit. `model` is None where it is not a model's. `opened` hears of openings that were seen here."""
+
+    def __init__(self, provider: str, model: str | None, scope: Scope, opened: Opened = untold) -> None:
+        self._opening, self._label = opened, model or _ALL.get(scope, "")
+        self._provider = provider
         self._names = {"provider": provider, "model": model, "scope": scope}
         self._opened, self._openings, self._probed = False, 0, False
         self._blocked = 0
@@ -32,6 +43,8 @@ class Chronicle:
         # Not by its time: when two replicas see the same, the time is that of whoever said it first.
         if circuit.opened and (not self._opened or circuit.openings != self._openings):
             self._probed = False
+            if not heard:
+                self._opening(self._provider, self._label, circuit.why)
             log.warning(
                 "circuit opened",
                 **self._names,

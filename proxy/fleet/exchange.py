@@ -7,13 +7,14 @@ the place of a probe. While the store is away, looking goes on, and what is foun
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import structlog
 
 from proxy.fleet.clock import SharedClock
 from proxy.fleet.sheet import Sheet
 from proxy.fleet.view import View
-from proxy.store import Board, Notices
+from proxy.store import Board, Notice, Notices
 from proxy.store.patience import Patience, end
 
 _TELL_SECONDS = 0.1  # what is not urgent waits for so long: many outcomes are one pin
@@ -25,8 +26,25 @@ _TRIES = 4  # of a pin that others were quicker with
 _AT_ONCE = 8  # pins
 
 
+class Reader(Protocol):
+    """Somebody else who reads the board: notices whose key begins with `prefix`. Called on the event loop."""
+
+    prefix: str
+
+    def hear(self, key: str, notice: Notice) -> None:
+        """This stands there now; heard at least once after each change, our own among them. Must not raise."""
+        ...
+
+    def forget(self) -> None:
+        """The board was forgotten: what is known here must be put up again. What is there still is heard after this."""
+        ...
+
+
 class Exchange:
-    """One per process. `clock` in seconds, monotonic; `gather` is called before anything is told."""
+    """One per process. `clock` in seconds, monotonic; `gather` is called before anything is told.
+
+    `readers` may grow until it is opened; `looked` is set when the board was read for the first time.
+    """
 
     def __init__(
         self,
@@ -37,6 +55,8 @@ class Exchange:
         gather: Callable[[], None] = lambda: None,
     ) -> None:
         self._board, self._view, self._time, self._clock, self._gather = board, view, time, clock, gather
+        self.readers: list[Reader] = []
+        self.looked = asyncio.Event()
         self.opened = False
         self._away = False
         self._since = 0  # the serial number up to which all notices were read
@@ -81,10 +101,16 @@ class Exchange:
         if notices.serial < self._since:
             structlog.get_logger().warning("health board forgotten", cure="put up again from what replicas know")
             self._view.forget()
+            for reader in self.readers:
+                reader.forget()
             notices = await self._notices(0)
         for key, notice in notices.changed.items():
             self._view.hear(key, notice)
+            for reader in self.readers:
+                if key.startswith(reader.prefix):
+                    reader.hear(key, notice)
         self._since = notices.serial
+        self.looked.set()
 
     async def say(self, sheets: Iterable[Sheet]) -> bool:
         """Pin what these have to say; False if the store could not be told."""

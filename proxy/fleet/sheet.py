@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from proxy.fleet import word
-from proxy.fleet.chronicle import Chronicle
+from proxy.fleet.chronicle import Chronicle, Opened, untold
 from proxy.fleet.word import Posting, Word
 from proxy.health import Cell, Policy, Report, Scope
 from proxy.health import cell as cells
@@ -21,7 +21,7 @@ _NEVER = 1_000_000_000
 class Sheet:
     """`seen` is what this replica decides on. A way to a provider ("line") has no `key`: nobody else is told of it."""
 
-    def __init__(self, provider: str, model: str, scope: Scope) -> None:
+    def __init__(self, provider: str, model: str, scope: Scope, opened: Opened = untold) -> None:
         self.provider, self.model, self.scope = provider, model, scope
         self.key = None if scope == "line" else PREFIX + self.path
         self.seen = Cell()
@@ -36,7 +36,7 @@ class Sheet:
         self._loud = False  # what is on its way rings
         self._unsaid: tuple[Word, ...] = ()
         self._own = Cell()  # what this replica alone has seen, but for `_unsaid`
-        self._chronicle = Chronicle(provider, model if scope == "model" else None, scope)
+        self._chronicle = Chronicle(provider, model if scope == "model" else None, scope, opened)
 
     @property
     def path(self) -> str:

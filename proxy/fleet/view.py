@@ -7,6 +7,7 @@ import msgspec
 import structlog
 
 from proxy.fleet import word
+from proxy.fleet.chronicle import Opened, untold
 from proxy.fleet.sheet import PREFIX, Sheet
 from proxy.health import Policy, Report, Scope
 from proxy.health.circuit import Tally
@@ -18,7 +19,8 @@ _MOST_HEARD = 1_000  # cells; a board that somebody else fills must not fill thi
 class View:
     """One per process; used on the event loop. `now` is the shared clock, in milliseconds."""
 
-    def __init__(self, policy: Policy, replica: str, now: Callable[[], int]) -> None:
+    def __init__(self, policy: Policy, replica: str, now: Callable[[], int], opened: Opened = untold) -> None:
+        self._opened = opened
         self.policy, self.replica, self.now = policy, replica, now
         self.dirty: set[Sheet] = set()
         self.news, self.urgent = asyncio.Event(), asyncio.Event()
@@ -36,7 +38,7 @@ class View:
         model = model if scope == "model" else ""
         found = self._sheets.get((provider, model, scope))
         if found is None:
-            found = self._sheets[provider, model, scope] = Sheet(provider, model, scope)
+            found = self._sheets[provider, model, scope] = Sheet(provider, model, scope, self._opened)
         return found
 
     # ---- what happens here --------------------------------------------------------------------------------------

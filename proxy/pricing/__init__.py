@@ -19,7 +19,7 @@ import msgspec
 from proxy.catalog import Catalog, load
 from proxy.prices import Model, PriceTableError
 from proxy.pricing import public
-from proxy.pricing.compare import Change, changes
+from proxy.pricing.compare import Change, changes, shown
 from proxy.pricing.edit import EditError, edited, next_step
 from proxy.pricing.public import Source, SourceError
 
@@ -36,26 +36,76 @@ class PricingError(Exception):
     """It cannot be done; the lines say why."""
 
 
-def check(path: Path, today: datetime) -> int:
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to know about a table that is valid. `sources`: how many prices each has, and its age in days."""
+
+    file: str
+    models: int
+    prices: int
+    without_price: list[str]
+    to_be_retired: list[str]
+    changes_soon: list[str]
+    sources: dict[str, tuple[int, int | None]]
+
+
+def check(path: Path, today: datetime, *, as_json: bool = False) -> int:
     """Print what there is to know about a table; 0 if it is valid, else `PricingError`."""
     models = _table(path)[1].models
     rows = [(model, row) for model in models for row in model.prices]
-    print(f"{path}: valid, {len(models)} models, {len(rows)} prices")
-    _list("without a price", [_name(model) for model in models if model.price_at(today) is None])
     retiring = [m for m in models if m.retires and timedelta() <= _day(m.retires.isoformat()) - today < SOON]
-    _list("to be retired within 30 days", [f"{_name(m)} on {m.retires}" for m in retiring])
     soon = [row for row in rows if row[1].valid_from and today < row[1].valid_from <= today + SOON]
-    _list("price changes within 30 days", [line for model, row in soon for line in _coming(model, row.valid_from)])
-    _sources([row.source for _, row in rows], today)
+    report = Report(
+        file=str(path),
+        models=len(models),
+        prices=len(rows),
+        without_price=[_name(model) for model in models if model.price_at(today) is None],
+        to_be_retired=[f"{_name(m)} on {m.retires}" for m in retiring],
+        changes_soon=[line for model, row in soon for line in _coming(model, row.valid_from)],
+        sources=_sources([row.source for _, row in rows], today),
+    )
+    if as_json:
+        _print_json(report)
+        return 0
+    print(f"{path}: valid, {report.models} models, {report.prices} prices")
+    _list("without a price", report.without_price)
+    _list("to be retired within 30 days", report.to_be_retired)
+    _list("price changes within 30 days", report.changes_soon)
+    print("sources:")
+    for source, (prices, age) in report.sources.items():
+        how = "no date" if age is None else f"{age} days"
+        print(f"  {source}: {prices} prices, {how}{', look again' if age is None or age > OLD else ''}")
     return 0
 
 
-def diff(path: Path, asked: str, only: str, today: datetime) -> int:
+def diff(path: Path, asked: str, only: str, today: datetime, *, as_json: bool = False) -> int:
     """Print where another table says otherwise; 1 if it does anywhere, else 0."""
     source = _source(asked)
     found = _changes(_table(path)[1], source, only, today, past=source.whole)
-    _tell(found, source)
+    if as_json:
+        _print_json({"source": source.name, "changes": [_change_json(change) for change in found]})
+    else:
+        _tell(found, source)
     return 1 if found else 0
+
+
+def _print_json(said: object) -> None:
+    print(msgspec.json.format(msgspec.json.encode(said)).decode())
+
+
+def _change_json(change: Change) -> dict[str, object]:
+    """Dollars as decimals, as the table writes them; null where there is no figure."""
+    figures = {
+        name: None if value is None else shown(value) for name, value in (("old", change.old), ("new", change.new))
+    }
+    whole = change.spot is None
+    return {
+        "provider": change.provider,
+        "model": change.model,
+        "from": change.begins,
+        "figure": None if whole else str(change.spot),
+        **(dict.fromkeys(figures) if whole else figures),
+        "what": ("added" if change.old is None else "gone") if whole else "changed",
+    }
 
 
 def update(path: Path, asked: str, only: str, today: datetime, *, write: bool) -> int:
@@ -217,13 +267,14 @@ def _coming(model: Model, begin: datetime | None) -> list[str]:
     return [f"{begin.date()} {change}" for change in dated]
 
 
-def _sources(said: Sequence[str], today: datetime) -> None:
-    print("sources:")
+def _sources(said: Sequence[str], today: datetime) -> dict[str, tuple[int, int | None]]:
+    """Each with its prices, most of them first, and its age in days, if it names a month."""
+    found: dict[str, tuple[int, int | None]] = {}
     for source, prices in Counter(said).most_common():
         months = _MONTH.findall(source)
         age = (today - max(_day(f"{year}-{month}-01") for year, month in months)).days if months else None
-        how = "no date" if age is None else f"{max(0, age)} days"
-        print(f"  {source}: {prices} prices, {how}{', look again' if age is None or age > OLD else ''}")
+        found[source] = prices, None if age is None else max(0, age)
+    return found
 
 
 def _day(iso: str) -> datetime:

@@ -40,8 +40,13 @@ class Change(msgspec.Struct, frozen=True):
         """Whether a price that begins at `begin` has begun when this change comes."""
         return begin is None or begin <= (self.since or self.today)
 
+    @property
+    def begins(self) -> str | None:
+        """The day from which it holds; None: today, or ever since."""
+        return self.since.date().isoformat() if self.since and self.since > _BEGINNING else None
+
     def __str__(self) -> str:
-        when = f"from {self.since.date().isoformat()}, " if self.since and self.since > _BEGINNING else ""
+        when = f"from {self.begins}, " if self.begins else ""
         if self.spot is None:
             return f"{self.provider}/{self.model}: {'added' if self.old is None else 'gone'}"
         return f"{self.provider}/{self.model}: {when}{self.spot}: {shown(self.old)} -> {shown(self.new)}"

@@ -11,7 +11,9 @@ from typing import Protocol
 import msgspec
 
 from proxy.budget import Alert, Ask, Granted, Limit, Refused
+from proxy.feedback import Feedback
 from proxy.ledger import Counter, Entry
+from proxy.quota import Crowded, Entered, Entering, Quota
 
 LARGEST_STATE = 256 * 1024  # characters; no vendor's reasoning state of one step is larger
 MOST_STATES = 100_000  # the oldest go first: state that was never asked for must not fill a disk
@@ -65,6 +67,9 @@ class Notices(msgspec.Struct, frozen=True):
     serial: int
     at: int
     changed: Mapping[str, Notice]
+
+
+KEPT = "keep:"  # notices whose key begins so are never taken down: one that is old is put up anew
 
 
 class Board(Protocol):
@@ -146,7 +151,25 @@ class Store(Board, Protocol):
         ...
 
     def rows(self, start: int, end: int) -> AsyncIterator[list[Entry]]:
-        """The ledger from `start` up to, not including, `end` (milliseconds), oldest first, in pages of any size."""
+        """The ledger from `start` up to, not including, `end` (milliseconds), oldest first, in pages of any size.
+
+        The last row of a request has what was said of it (`Entry.score`, `Entry.comment`)."""
+        ...
+
+    async def enter(self, entering: Entering) -> Entered | Crowded:
+        """Take a place, a request and its tokens from a key's quota, all of them or none; one act. The same id twice is
+        one. `proxy.quota` says what is decided."""
+        ...
+
+    async def leave(self, key: str, id: str, quota: Quota, tokens: int) -> None:
+        """Give the place back. `tokens`: how many more it took than was said when it came (below zero: how many fewer).
+        An id that is not inside is none: its place has run out."""
+        ...
+
+    async def judge(self, feedback: Feedback) -> bool:
+        """Keep what somebody said of a request; what was said of it before is gone. False if there is no row of that
+        request, or if it was another key's (`Entry.key`). Rows are found by the ids that `proxy.toll` gives them
+        ("REQUEST/N", "REQUEST/end"), for three days at least; what was said is forgotten when the rows are."""
         ...
 
     async def prune(self, days: int) -> None:

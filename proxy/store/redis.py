@@ -1,8 +1,8 @@
 """The shared store: Redis. Each act that must be one act is one script; all its keys lie in one hash slot.
 
 A slow Redis is worse than a dead one: every call is bounded, nothing is tried twice, and whoever calls hears of it.
-Here is what need not be one act: states, and what is only read. The money has a connection of its own, and so has the
-bell.
+Here is what need not be one act: states, and what is only read. The money has a connection of its own, and so have the
+quotas and the bell.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -17,7 +17,9 @@ from redis.exceptions import RedisError
 
 from proxy import ledger
 from proxy.budget import Alert, Ask, Granted, Refused
+from proxy.feedback import Feedback, ended, join
 from proxy.ledger import Counter, Entry
+from proxy.quota import Crowded, Entered, Entering, Quota
 from proxy.store import (
     LARGEST_STATE,
     MOST_STATES,
@@ -32,10 +34,13 @@ from proxy.store import (
 from proxy.store.redis_board import Bell, RedisBoard, channel
 from proxy.store.redis_lane import Lane
 from proxy.store.redis_money import PREFIX, Money, acts, script
+from proxy.store.redis_quota import Quotas, scripts
 
 _STATE = f"{PREFIX}:state:"
 _STATES = f"{PREFIX}:states"
 _INDEX = f"{PREFIX}:index"
+_FEEDBACK = f"{PREFIX}:feedback"
+_JUDGED = f"{PREFIX}:judged"
 _TIMEOUT_SECONDS = 0.1
 _CONNECTIONS = 16  # for all but the money; whoever finds none waits for one
 _KEEPS = "noeviction"
@@ -84,6 +89,7 @@ class RedisStore:
         own = {**pool.connection_kwargs, "decode_responses": False, "socket_timeout": None}  # they bound their waits
         lane = Lane(pool.connection_class(**own), acts().values(), timeout)
         self._money = Money(lane, replica, keep=days, quiet=quiet, patience=patience, longest=longest, pause=pause)
+        self._quotas = Quotas(Lane(pool.connection_class(**own), scripts().values(), timeout))
         listening = pool.connection_class(**own)
         bell = channel(int(listening.db))
         self._board = RedisBoard(self._redis, bell)
@@ -154,7 +160,15 @@ class RedisStore:
             found = [entry for entry in await self._hour(hour) if start <= entry.at < end]
             found = ledger.ordered(found)
             for first in range(0, len(found), PAGE):
-                yield found[first : first + PAGE]
+                yield await self._joined(found[first : first + PAGE])
+
+    async def _joined(self, page: list[Entry]) -> list[Entry]:
+        """With what was said of them."""
+        if not (requests := ended(page)):
+            return page
+        with _foreign():
+            found = await self._redis.hmget(_FEEDBACK, requests)
+        return join(page, redis_words.said(requests, found))
 
     async def _hour(self, name: str) -> list[Entry]:
         cursor, rows = 0, dict[str, str]()  # a scan may tell a row twice
@@ -164,6 +178,20 @@ class RedisStore:
             rows.update(page)
             if cursor == 0:
                 return [ledger.decode(row) for row in rows.values()]
+
+    async def enter(self, entering: Entering) -> Entered | Crowded:
+        """Take a place, a request and its tokens, all of them or none. Whoever stops waiting may have taken them."""
+        return await self._quotas.enter(entering)
+
+    async def leave(self, key: str, id: str, quota: Quota, tokens: int) -> None:
+        """Give the place back."""
+        await self._quotas.leave(key, id, quota, tokens)
+
+    async def judge(self, feedback: Feedback) -> bool:
+        """Keep what somebody said of a request; False if it has no row, or if it was another key's. Who says it later
+        than three days after the request may not be heard: its rows are not looked for by their ids any more."""
+        with _foreign():
+            return await self._money.judge(feedback)
 
     async def prune(self, days: int) -> None:
         """Forget hours of the ledger and windows that are over for so long. The rest is forgotten after `days` of our
@@ -177,6 +205,17 @@ class RedisStore:
             with _foreign():
                 async with self._redis.pipeline(transaction=True) as pipe:
                     await pipe.unlink(*(f"{PREFIX}:{name}" for name in names)).zrem(_INDEX, *names).execute()
+        await self._forget_feedback(before - _HOUR)
+
+    async def _forget_feedback(self, before: int) -> None:
+        """What was said before: the hours of its rows are gone by then."""
+        while True:
+            with _foreign():
+                old = await self._redis.zrange(_JUDGED, "-inf", before, byscore=True, offset=0, num=PAGE)
+                if not old:
+                    return
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    await pipe.hdel(_FEEDBACK, *old).zrem(_JUDGED, *old).execute()
 
     async def pin(self, key: str, serial: int, text: bytes, *, ring: bool) -> Notice:
         """Put up a text where that notice still stands. If this raises, it may stand there all the same."""
@@ -195,6 +234,7 @@ class RedisStore:
     async def close(self) -> None:
         """Let go of the connections. Nobody need wait for this replica in a recovery."""
         await self._bell.close()
+        await self._quotas.close()
         await self._money.leave()
         await self._redis.aclose()
 

@@ -12,7 +12,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
-from proxy.store import OLD_NOTICE_SECONDS, Notice, Notices, StoreError
+from proxy.store import KEPT, OLD_NOTICE_SECONDS, Notice, Notices, StoreError
 from proxy.store.patience import Patience
 from proxy.store.redis_money import PREFIX, script
 
@@ -36,7 +36,7 @@ class RedisBoard:
 
     async def pin(self, key: str, serial: int, text: bytes, *, ring: bool) -> Notice:
         """See `Board.pin`. If it raises, it may have been done: then that text stands there."""
-        stands, *other = await self._act("pin", key, serial, text, self._channel if ring else "", _OLD)
+        stands, *other = await self._act("pin", key, serial, text, self._channel if ring else "", _OLD, KEPT)
         return Notice(stands, other[0]) if other else Notice(stands, text, ours=True)
 
     async def notices(self, since: int) -> Notices:

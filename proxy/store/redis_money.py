@@ -17,11 +17,12 @@ import structlog
 
 from proxy import ledger
 from proxy.budget import Alert, Ask, Granted, Refused
+from proxy.feedback import Feedback
 from proxy.store import PAGE, Hold, Lost, Recovering, Settlement, StoreError, redis_words
 from proxy.store.redis_lane import Lane, Word
 
 PREFIX = "{tollhouse}"  # the braces keep all keys in one slot of a cluster
-_ACTS = ("hold", "settle", "expired", "beat", "join", "restore", "done")
+_ACTS = ("hold", "settle", "expired", "judge", "beat", "join", "restore", "done")
 _PAGE = 100  # acts that are sent at once; others have their turn between
 _LIVING_MS = 30_000  # whoever was silent for longer is taken for dead
 
@@ -84,6 +85,11 @@ class Money:
         """See `Store.expired`."""
         reply = await self._act("expired", PAGE)
         return [Hold(ledger.decode(row), amount) for amount, row in zip(reply[::2], reply[1::2], strict=True)]
+
+    async def judge(self, feedback: Feedback) -> bool:
+        """See `Store.judge`."""
+        (done,) = await self._act("judge", *redis_words.judge(feedback))
+        return bool(done)
 
     async def beat(self) -> None:
         """See `Store.beat`."""

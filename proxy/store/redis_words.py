@@ -7,6 +7,7 @@ import msgspec
 
 from proxy import ledger
 from proxy.budget import THRESHOLDS, Alert, Ask, Granted, Limit, Refused
+from proxy.feedback import Feedback, Opinion, bare
 from proxy.ledger import Counter, Entry
 from proxy.store import Hold, Settlement, StoreError
 
@@ -53,6 +54,21 @@ def restore(hold: Hold) -> tuple[Word, ...]:
     return (entry.id, entry.at, hold.amount, _RESTORED_SECONDS, _undated(entry), *entry.scopes)
 
 
+def judge(feedback: Feedback) -> tuple[Word, ...]:
+    """The arguments of judge.lua."""
+    opinion = msgspec.json.encode(Opinion(feedback.score, feedback.comment))
+    return (feedback.request, feedback.key, opinion, feedback.at)
+
+
+def said(requests: Sequence[str], found: Sequence[str | None]) -> dict[str, Opinion]:
+    """The opinions that were found of these requests."""
+    pairs = zip(requests, found, strict=True)
+    return {request: _opinion(text) for request, text in pairs if text is not None}
+
+
+_opinion = msgspec.json.Decoder(Opinion).decode
+
+
 def held(ask: Ask, reply: Sequence[bytes | int]) -> Granted | Refused:
     """What hold.lua answered. Raises `StoreError` if the id is settled."""
     match reply:
@@ -90,6 +106,7 @@ def _label(limit: Limit, at: int) -> str:
 def _undated(entry: Entry) -> bytes:
     """The script writes the time at its head; no key is there twice. What has no UTF-8 raises `StoreError`."""
     try:
+        entry = bare(entry)
         return ledger.encode(msgspec.structs.replace(entry, at=0) if entry.at else entry)
     except UnicodeError as error:
         raise StoreError(f"Redis: {type(error).__name__}") from error

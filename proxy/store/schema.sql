@@ -49,3 +49,21 @@ CREATE TABLE IF NOT EXISTS board (
     text BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS board_serial ON board (serial);
+
+-- What each key has taken of its quota: `state` in JSON (`quota.Usage`), `idle` when it says nothing any more, in
+-- milliseconds since 1970.
+CREATE TABLE IF NOT EXISTS quota (
+    key TEXT PRIMARY KEY,
+    idle INTEGER NOT NULL,
+    state TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS quota_idle ON quota (idle);
+
+-- What a caller said of a request; `at` in milliseconds since 1970, not before that of its row.
+CREATE TABLE IF NOT EXISTS feedback (
+    request TEXT PRIMARY KEY,
+    at INTEGER NOT NULL,
+    score REAL NOT NULL,
+    comment TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS feedback_at ON feedback (at);

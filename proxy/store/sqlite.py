@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy.budget import Alert, Ask, Granted, Refused
+from proxy.feedback import Feedback
 from proxy.ledger import Counter, Entry
+from proxy.quota import Crowded, Entered, Entering, Quota
 from proxy.store import (
     LARGEST_STATE,
     MOST_STATES,
@@ -27,7 +29,9 @@ from proxy.store import (
     Settlement,
     StoreError,
     sqlite_board,
+    sqlite_feedback,
     sqlite_money,
+    sqlite_quota,
 )
 
 T = TypeVar("T")
@@ -137,6 +141,18 @@ class SqliteStore:
 
     async def _page(self, start: int, end: int, last: Entry | None) -> list[Entry]:
         return await self._read(lambda file: sqlite_money.rows(file, start, end, last))
+
+    async def enter(self, entering: Entering) -> Entered | Crowded:
+        """Take a place, a request and its tokens, all of them or none."""
+        return await self._act(lambda file: sqlite_quota.enter(file, entering, self._now()))
+
+    async def leave(self, key: str, id: str, quota: Quota, tokens: int) -> None:
+        """Give the place back."""
+        await self._act(lambda file: sqlite_quota.leave(file, key, id, quota, tokens, self._now()))
+
+    async def judge(self, feedback: Feedback) -> bool:
+        """Keep what somebody said of a request; False if it has no row, or if it was another key's."""
+        return await self._act(lambda file: sqlite_feedback.judge(file, feedback))
 
     async def prune(self, days: int) -> None:
         """Forget what is older, at most some thousands of rows a call; between its steps others have their turn."""

@@ -6,11 +6,11 @@ needs no column.
 
 from sqlite3 import Connection
 
-from proxy.store import OLD_NOTICE_SECONDS, Notice, Notices
+from proxy.store import KEPT, OLD_NOTICE_SECONDS, Notice, Notices
 
 _MICRO = 1_000_000
 _PIN = "INSERT OR REPLACE INTO board (key, serial, text) VALUES (?, ?, ?)"
-_TAKE_DOWN = "DELETE FROM board WHERE key IN (SELECT key FROM board WHERE serial <= ? ORDER BY serial LIMIT 10)"
+_OLD = "SELECT key FROM board WHERE serial <= ? ORDER BY serial LIMIT 10"
 # The last one is read too, changed or not: what is last and what has changed must be told by one statement.
 _NOTICES = "SELECT key, serial, text FROM board WHERE serial >= min(?, (SELECT max(serial) FROM board))"
 
@@ -25,8 +25,18 @@ def pin(file: Connection, key: str, serial: int, text: bytes, now: float) -> Not
     (last,) = file.execute("SELECT max(serial) FROM board").fetchone()
     done = Notice(max(micros, (last or 0) + 1), text, ours=True)
     file.execute(_PIN, (key, done.serial, text))
-    file.execute(_TAKE_DOWN, (micros - OLD_NOTICE_SECONDS * _MICRO,))
+    _tidy(file, done.serial, micros - OLD_NOTICE_SECONDS * _MICRO)
     return done
+
+
+def _tidy(file: Connection, last: int, old: int) -> None:
+    """Take down a few notices up to the serial number `old`; those that are to be kept are put up anew."""
+    for (key,) in file.execute(_OLD, (old,)).fetchall():
+        if key.startswith(KEPT):
+            last += 1
+            file.execute("UPDATE board SET serial = ? WHERE key = ?", (last, key))
+        else:
+            file.execute("DELETE FROM board WHERE key = ?", (key,))
 
 
 def notices(file: Connection, since: int, at: int) -> Notices:

@@ -22,8 +22,9 @@ from proxy.budget import (
     reached,
     settled,
 )
+from proxy.feedback import bare, ended, join
 from proxy.ledger import WINDOWS, Counter, Entry, Window, decode, encode, labels
-from proxy.store import PAGE, Hold, Settlement, StoreError
+from proxy.store import PAGE, Hold, Settlement, StoreError, sqlite_feedback
 
 _MILLI = 1_000
 _ADD = """
@@ -123,13 +124,14 @@ def counters(file: Connection, label: str) -> dict[str, Counter]:
 def rows(file: Connection, start: int, end: int, after: Entry | None) -> list[Entry]:
     """The next page of the ledger after that row, from `start` up to, not including, `end`; oldest first."""
     at, id = (after.at, after.id) if after else (start, "")  # no row is without an id
-    found = file.execute(_ROWS, (at, id, end, PAGE))
-    return [decode(entry) for (entry,) in found.fetchall()]
+    found = [decode(entry) for (entry,) in file.execute(_ROWS, (at, id, end, PAGE)).fetchall()]
+    return join(found, sqlite_feedback.said(file, ended(found)))
 
 
 def prune(file: Connection, before: int, most: int) -> bool:
-    """Forget up to `most` rows, and as many counters of windows that were over then; whether there may be more."""
-    gone = [file.execute(_PRUNE_ROWS, (before, most)).rowcount]
+    """Forget up to `most` rows, as many words that were said of them, and as many counters of windows that were over
+    then; whether there may be more."""
+    gone = [file.execute(_PRUNE_ROWS, (before, most)).rowcount, sqlite_feedback.prune(file, before, most)]
     for label in labels(before):
         window = f"{label.partition(':')[0]}:"  # labels of one window sort by their dates
         gone.append(file.execute(_PRUNE_COUNTERS, (window, label, most)).rowcount)
@@ -174,4 +176,4 @@ def _tell(file: Connection, limit: Limit, label: str, percent: int, counter: Cou
 
 
 def _text(entry: Entry) -> str:
-    return encode(entry).decode()
+    return encode(bare(entry)).decode()

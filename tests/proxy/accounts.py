@@ -20,6 +20,8 @@ from proxy.budget import Alert, Ask, Budget, Granted, Limit, Refused
 from proxy.journal import Journal
 from proxy.ledger import Counter, Entry, labels
 from proxy.metrics import Metrics
+from proxy.quota import Crowded, Entered, Entering, Quota
+from proxy.spending import Purse
 from proxy.store import Hold, Notice, Notices, Settlement, Store, StoreError
 from proxy.store.sqlite import SqliteStore
 
@@ -87,6 +89,16 @@ class Moody(SqliteStore):
         await self._door("beat")
         await super().beat()
 
+    async def enter(self, entering: Entering) -> Entered | Crowded:
+        await self._door("enter")
+        answer = await super().enter(entering)
+        await self._answer("enter")
+        return answer
+
+    async def leave(self, key: str, id: str, quota: Quota, tokens: int) -> None:
+        await self._door("leave")
+        await super().leave(key, id, quota, tokens)
+
     async def prune(self, days: int) -> None:
         await self._door("prune")
         await super().prune(days)
@@ -127,8 +139,7 @@ class House:
             self.journal(),
             Alerts(None, None, metrics=metrics),
             metrics,
-            budgets=budgets,
-            rules=rules or Rules(),
+            Purse(budgets, rules),
             clock=self.clock,
             wall=self.wall,
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 from adapters.base import Failure, Kind
 from proxy.app import build
+from proxy.auth import NOBODY
 from proxy.downstream import Downstream
 from proxy.gate import Gate
 from proxy.health import Outcome
@@ -113,6 +114,7 @@ class Vendor:
         self.plays: deque[Play] = deque()
         self.usual: Play = well
         self.heard: list[dict[str, Any]] = []
+        self.heads: list[str] = []  # of the same requests, in lower case
         self.there = asyncio.Event()
         self.left = 0  # requests that we hung up on
         self.under_way: set[asyncio.Task[Any]] = set()
@@ -143,6 +145,7 @@ class Vendor:
             length = int(head.partition(b"content-length:")[2].split()[0])
             body = json.loads(await reader.readexactly(length))
             self.heard.append(body)
+            self.heads.append(head.decode())
             play = self.plays.popleft() if self.plays else self.usual
             self.there.set()
             playing = asyncio.create_task(play(Call(body, writer)))
@@ -242,13 +245,14 @@ class Desk:
         self.vendors = {name: Vendor(name) for name in "abc"}
         self.a, self.b, self.c = self.vendors.values()
         self.records: list[Record] = []
+        self.caller = NOBODY
         self.gate: Gate
 
     def ask(self, model: str = "pair", *, headers: dict[str, str] | None = None, **more: Any) -> Client:
         """Send a request; it is under way when this returns."""
         body = {"model": model, "messages": [{"role": "user", "content": "Hello there"}], **more}
         client = Client(body, headers or {})
-        client.serving = asyncio.create_task(self.gate.serve(client.down, lambda: ""))
+        client.serving = asyncio.create_task(self.gate.serve(client.down, lambda: self.caller))
         return client
 
     async def asked(self, model: str = "pair", **more: Any) -> Client:

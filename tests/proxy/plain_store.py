@@ -16,7 +16,7 @@ Place = tuple[str, str]  # label of a window, scope
 
 
 def places(entry: Entry) -> list[Place]:
-    """The twelve counters in which a row counts."""
+    """The counters in which a row counts: twelve, and two of its team if it has one."""
     return [(label, scope) for label in labels(entry.at) for scope in entry.scopes]
 
 

@@ -101,7 +101,7 @@ async def replica(store: Store, name: str, *keys: str) -> AsyncIterator[Replica]
         HANDLERS, exception_handlers={Exception: refuse}, openapi_config=None, logging_config=None, state=State(state)
     )
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]  # Litestar's scopes are typed more narrowly
-    async with httpx.AsyncClient(transport=transport, base_url="http://tollhouse", headers=KEY) as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080", headers=KEY) as http:
         try:
             yield Replica(http, fleet, decisions)
         finally:
@@ -188,7 +188,8 @@ async def test_an_opening_is_told_by_the_replica_that_saw_it_and_then_by_the_oth
     other = await place.two.model()
     for name in ("state", "why", "since", "until", "failure_rate", "window", "openings", "total_ms"):
         assert other[name] == said[name], name
-    assert other["totals"] == said["totals"]
+    # `since` is told in the clock that replicas share, which each of them knows to a few milliseconds.
+    assert {**other["totals"], "since": None} == {**said["totals"], "since": None}
     assert other["own"]["totals"].items() >= {"ok": 0, "failed": 0, "since": None}.items()
 
 

@@ -309,3 +309,21 @@ async def test_no_part_of_the_address_and_no_secret_is_in_the_log():
     assert done.stderr.count("budget alert not sent") == 3
     assert hook.heard[0].headers["authorization"].startswith("Basic "), "the server does hear them"
     assert "canary" not in done.stderr + done.stdout
+
+
+async def test_a_webhook_that_is_put_in_its_place_later_is_told_from_then_on():
+    told = alerts(None)
+    async with webhook(204) as hook, webhook(204) as other:
+        told.tell(ALERT)
+        await told.turn_to(hook.url, Secret("another"))
+        told.tell(ALERT)
+        await hook.arrived.wait()
+        await told.turn_to(other.url, None)
+        told.tell(ALERT)
+        await other.arrived.wait()
+        await told.turn_to(None, None)
+        told.tell(ALERT)
+        await told.close()
+    assert (len(hook.heard), len(other.heard)) == (1, 1)
+    assert "tollhouse-signature" in hook.heard[0].headers
+    assert "tollhouse-signature" not in other.heard[0].headers

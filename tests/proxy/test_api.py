@@ -99,3 +99,25 @@ def test_alocked_door_opens_for_its_keys_only(
     if status == 401:
         assert answer.json()["error"]["code"] == "invalid_api_key"
         assert simulator.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({}, 200, id="a program"),
+        pytest.param({"sec-fetch-site": "same-origin"}, 200, id="a page of our own"),
+        pytest.param({"sec-fetch-site": "none"}, 200, id="a person"),
+        pytest.param({"sec-fetch-site": "cross-site", "origin": "https://evil.test"}, 403, id="a page of another site"),
+        pytest.param({"sec-fetch-site": "same-site"}, 403, id="another port of this machine"),
+        pytest.param({"origin": "https://evil.test"}, 403, id="an old browser"),
+        pytest.param({"origin": "null"}, 403, id="a page that hides where it is from"),
+    ],
+)
+def test_where_no_key_is_wanted_pages_of_others_spend_nothing(
+    http: httpx.Client, headers: dict[str, str], status: int
+) -> None:
+    body = '{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'
+    answer = http.post("/v1/chat/completions", headers={"content-type": "text/plain", **headers}, content=body)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["error"]["code"] == "cross_site_request"

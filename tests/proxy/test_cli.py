@@ -1,11 +1,18 @@
 """The command line, as a person meets it: real processes, their output and their exit codes."""
 
 import hashlib
+import json
+import re
+import shlex
+import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from tests.tollhouse import Tollhouse, environ_of, run
+from proxy.cli import parser
+from tests.tollhouse import PATIENCE, ROOT, Tollhouse, environ_of, run, surroundings
 
 KEY = "sk-canary-1234567890"
 
@@ -15,6 +22,71 @@ def test_help_says_what_there_is_and_what_is_needed():
     assert done.returncode == 0
     for word in ("serve", "demo", "check", "OPENAI_API_KEY", "base_url"):
         assert word in done.stdout
+
+
+COMMANDS = ["serve", "demo", "health", "explain", "costs", "export", "keys", "check", "pricing"]
+VERBS = [
+    *([command] for command in COMMANDS),
+    *(["keys", verb] for verb in ("create", "list", "show", "rotate", "revoke")),
+    *(["pricing", verb] for verb in ("check", "diff", "update")),
+]
+
+
+def test_help_lists_the_commands_by_what_they_are_good_for():
+    said = run("--help").stdout
+    for title, words in (
+        ("run", ["serve", "demo"]),
+        ("look", ["health", "explain"]),
+        ("spend", ["costs", "export"]),
+        ("keys", ["keys"]),
+        ("configuration", ["check", "pricing"]),
+    ):
+        _, _, rest = said.partition(f"\n{title}:\n")
+        listed = [line.split()[0] for line in rest.partition("\n\n")[0].splitlines()]
+        assert listed == words
+
+
+@pytest.mark.parametrize("words", VERBS, ids=" ".join)
+def test_each_command_is_explained_with_examples_that_can_be_parsed(words):
+    """And no example is cut off, nor wider than a screen."""
+    said = run(*words, "--help").stdout
+    assert max(map(len, said.splitlines())) <= 120
+    _, _, examples = said.partition("examples:\n")
+    lines = [line for line in examples.partition("\n\n")[0].splitlines() if "tollhouse" in line]
+    assert len(lines) >= 2
+    for line in lines:
+        command = re.split(r"[|#)]| -- ", line.partition("tollhouse ")[2])[0]
+        parser(shlex.split(command)).parse_args(shlex.split(command))
+
+
+@pytest.mark.parametrize("words", [["health"], ["costs"], ["export"], ["keys"]], ids=" ".join)
+def test_who_asks_a_running_tollhouse_says_where_it_is_and_why_the_key_is_no_argument(words):
+    said = " ".join(run(*words, "--help").stdout.split())
+    for word in ("TOLLHOUSE_URL", "http://127.0.0.1:8080", "TOLLHOUSE_ADMIN_KEY", "TOLLHOUSE_ADMIN_KEY_FILE"):
+        assert word in said
+    assert "It is never an argument" in said
+    assert "3 no tollhouse could be reached" in said
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["fly"], *([*words, "--help"] for words in VERBS)], ids=" ".join
+)
+def test_help_and_slips_are_answered_without_loading_what_does_the_work(words):
+    """Their import takes many times as long as all the rest; `python -X importtime` says it of each."""
+    heavy = {"aiohttp", "asyncio", "httpx", "litestar", "redis", "rich", "structlog", "tiktoken", "uvicorn", "yaml"}
+    if words[0] not in ("costs", "explain"):  # they offer the dimensions of the ledger, and the tasks
+        heavy |= {"adapters", "proxy.settings", "proxy.prices"}
+    code = f"""
+import sys
+from proxy.cli import main
+try:
+    main({words!r})
+except SystemExit:
+    pass
+print("loaded:", *sorted({heavy!r} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=surroundings({}), capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "loaded:", done.stderr
 
 
 def test_version():
@@ -88,6 +160,53 @@ def test_a_bad_configuration_is_one_line_a_fault_before_a_port_is_opened(verb, t
     assert KEY not in done.stderr
 
 
+def test_check_as_json_says_the_same():
+    environ = {"OPENAI_API_KEY": KEY, "LLM_DAILY_BUDGET": "5"}
+    done = run("check", "--json", environ=environ)
+    said = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (said["valid"], said["faults"], said["live"]) == (True, [], None)
+    assert said["state"]["budgets"] == "daily USD 5"
+    plain = run("check", environ=environ).stdout.splitlines()
+    assert [f"{name:10} {value}" for name, value in said["state"].items()] == plain[:-1]
+
+
+@pytest.mark.parametrize(
+    ("environ", "faults"),
+    [
+        pytest.param(
+            {"OPENAI_API_KEY": KEY, "LLM_DAILY_BUDGET": "x"}, ["LLM_DAILY_BUDGET: expected"], id="a bad value"
+        ),
+        pytest.param({"OPENAI_API_KEY": f"{KEY} {KEY}"}, ["OPENAI_API_KEY: expected"], id="a bad key"),
+        pytest.param({}, ["No vendor is configured"], id="no vendor"),
+    ],
+)
+def test_check_as_json_of_a_bad_configuration_has_its_faults(environ, faults):
+    done = run("check", "--json", environ=environ)
+    said = json.loads(done.stdout)
+    assert done.returncode == 2
+    assert said["valid"] is False
+    assert all(fault.startswith(start) for fault, start in zip(said["faults"], faults, strict=True))
+    assert KEY not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "admin", "auth"),
+    [
+        ({}, "open (no TOLLHOUSE_ADMIN_KEY)", "open (no client keys)"),
+        ({"TOLLHOUSE_ADMIN_KEY": KEY}, "the admin key", "open (no client keys)"),
+        (
+            {"TOLLHOUSE_ADMIN_KEY": KEY, "TOLLHOUSE_MANAGED_KEYS": "true"},
+            "the admin key",
+            "managed keys (TOLLHOUSE_MANAGED_KEYS)",
+        ),
+    ],
+)
+def test_check_says_which_doors_are_open(environ, admin, auth):
+    state = json.loads(run("check", "--json", environ={"OPENAI_API_KEY": KEY, **environ}).stdout)["state"]
+    assert (state["admin"], state["auth"]) == (admin, auth)
+
+
 def test_beyond_loopback_it_does_not_start_without_keys():
     done = run("serve", "--host", "0.0.0.0", "--port", "0", environ={"OPENAI_API_KEY": KEY})
     assert done.returncode == 2
@@ -121,6 +240,15 @@ def test_at_the_start_it_says_where_it_listens_and_what_is_on():
     assert house.stop() == 0
     assert house.stdout == ""
     assert KEY not in house.stderr
+
+
+def test_a_server_reads_its_configuration_again_from_where_it_was_told(tmp_path):
+    (tmp_path / "config.yaml").write_text("hedging: {enabled: false}")
+    with Tollhouse.start({"OPENAI_API_KEY": KEY}, "--config", str(tmp_path / "config.yaml")) as house:
+        (tmp_path / "config.yaml").write_text("hedging: {enabled: true}")
+        house.signal(signal.SIGHUP)
+        taken = house.wait_log("configuration taken", timeout=PATIENCE)
+    assert "hedging" in str(taken["changes"])
 
 
 def test_an_ipv6_address_is_a_url_in_brackets():
@@ -198,6 +326,39 @@ def test_diff_and_update_take_a_table_from_the_command_line(tmp_path):
     assert run("pricing", "diff", "--from", str(new), str(old)).returncode == 0
 
 
+def test_a_check_of_prices_as_json_says_the_same():
+    said = json.loads(run("pricing", "check", "--json").stdout)
+    plain = run("pricing", "check").stdout.splitlines()
+    assert plain[0] == f"{said['file']}: valid, {said['models']} models, {said['prices']} prices"
+    lists = {"without a price": "without_price", "to be retired within 30 days": "to_be_retired"}
+    lists["price changes within 30 days"] = "changes_soon"
+    for title, name in lists.items():
+        assert f"{title}: {len(said[name]) or 'none'}" in plain
+        assert {f"  {line}" for line in said[name]} <= set(plain)
+    assert sum(prices for prices, _ in said["sources"].values()) == said["prices"]
+
+
+def test_a_diff_as_json_names_each_figure(tmp_path):
+    entry = "{provider: p, model: %s, limits: {context: 9, max_output: 9}, prices: [%s]}"
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    for file, dollars, other in ((old, "1", "gone"), (new, "2", "added")):
+        price = f'{{source: s, per_mtok: {{input: "{dollars}", output: "1"}}}}'
+        file.write_text(f"models: [{entry % ('m', price)}, {entry % (other, price)}]")
+    done = run("pricing", "diff", "--json", "--from", str(new), str(old))
+    same = {"provider": "p", "from": None, "figure": None, "old": None, "new": None}
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {
+        "source": "new.yaml",
+        "changes": [
+            {**same, "model": "m", "figure": "input", "old": "1", "new": "2", "what": "changed"},
+            {**same, "model": "gone", "what": "gone"},
+            {**same, "model": "added", "what": "added"},
+        ],
+    }
+    done = run("pricing", "diff", "--json", "--from", str(old), str(old))
+    assert (done.returncode, json.loads(done.stdout)["changes"]) == (0, [])
+
+
 # --- check --live
 
 
@@ -217,6 +378,37 @@ def test_one_key_that_is_refused_is_told_without_the_key(simulator):
     assert code == 1
     assert findings == {"gemini": "ok", "openai": "ok", "anthropic": "key refused (status 401)"}
     assert "canary" not in output
+
+
+def test_check_live_as_json_names_each_finding(simulator):
+    environ = {**environ_of(simulator), "ANTHROPIC_API_KEY": "bad-canary"}
+    done = run("check", "--live", "--json", environ=environ)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["live"] == {
+        "gemini": None,
+        "openai": None,
+        "anthropic": "key refused (status 401)",
+    }
+    assert "canary" not in done.stdout + done.stderr
+
+
+def test_who_is_interrupted_says_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "proxy", "check", "--live"],
+            cwd=ROOT,
+            env=surroundings({"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": url}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = silent.accept()
+        with connection:
+            waiting.send_signal(signal.SIGINT)
+            _, said = waiting.communicate(timeout=PATIENCE)
+    assert (waiting.returncode, said) == (130, "")
 
 
 def test_budgets_without_a_place_for_their_journal_are_refused(tmp_path):

@@ -13,7 +13,7 @@ from adapters.completion import encode
 from proxy.cost import NANO
 from proxy.decisions import LONGEST, MANY, Decisions, Kept, to_json
 from proxy.routing import Out
-from proxy.telemetry import Attempt, Decision, Record
+from proxy.telemetry import Attempt, Decision, Record, Timings
 
 NOON = 1_795_435_200_000  # 2026-11-23T12:00:00Z
 
@@ -74,11 +74,17 @@ def test_what_it_tells_of_a_request_that_went_elsewhere():
         model="smart",
         stream=True,
         user="alice",
+        team="red",
+        key="ci",
         provider="gemini",
         served="g",
         cost_nano=NANO // 8,
         estimated=True,
-        attempts=[Attempt("anthropic", "c", "transient", 31.25, "broke"), Attempt("gemini", "g", "ok", 900.0)],
+        attempts=[
+            Attempt("anthropic", "c", "transient", 31.25, "broke", 0.5),
+            Attempt("gemini", "g", "ok", 900.0, started=32.0),
+        ],
+        timings=Timings(queue=12.5, vendors=600.0, overhead=0.25),
         decision=decision,
         first_part=700.0,
         total=1_500.0,
@@ -89,6 +95,9 @@ def test_what_it_tells_of_a_request_that_went_elsewhere():
         "model": "smart",
         "stream": True,
         "user": "alice",
+        "agent": None,
+        "team": "red",
+        "key": "ci",
         "strategy": "cost",
         "group": "smart",
         "task": "creative",
@@ -121,8 +130,16 @@ def test_what_it_tells_of_a_request_that_went_elsewhere():
                 "outcome": "transient",
                 "milliseconds": 31.25,
                 "message": "broke",
+                "started": 0.5,
             },
-            {"provider": "gemini", "model": "g", "outcome": "ok", "milliseconds": 900.0, "message": None},
+            {
+                "provider": "gemini",
+                "model": "g",
+                "outcome": "ok",
+                "milliseconds": 900.0,
+                "message": None,
+                "started": 32.0,
+            },
         ],
         "hedged": True,
         "waited_milliseconds": 12.5,
@@ -133,6 +150,14 @@ def test_what_it_tells_of_a_request_that_went_elsewhere():
         "estimated": True,
         "first_part_milliseconds": 700.0,
         "total_milliseconds": 1_500.0,
+        "milliseconds": {
+            "queue": 12.5,
+            "hold": 0.0,
+            "connect": None,
+            "first_byte": None,
+            "vendors": 600.0,
+            "overhead": 0.25,
+        },
     }
 
 
@@ -223,5 +248,6 @@ def test_a_request_takes_a_bounded_place_whatever_it_came_with():
 
 def test_no_field_of_a_record_reaches_what_is_kept_by_accident():
     """Whoever adds a field to a record says here whether it is told."""
-    left_out = {"started", "upstream_id", "finish", "usage", "warnings", "numbered"}
+    traced = {"trace", "span", "parent", "sampled"}
+    left_out = {"started", "upstream_id", "finish", "usage", "warnings", "numbered", "prompt", "answer", *traced}
     assert set(Record.__struct_fields__) - set(Kept.__struct_fields__) == left_out

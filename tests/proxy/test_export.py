@@ -27,6 +27,7 @@ FULL = Entry(
     key="key-01234567",
     user="alice",
     agent="crawler",
+    team="blue",
     stream=True,
     status=503,
     code="overloaded",
@@ -42,6 +43,8 @@ FULL = Entry(
     price="openai/gpt-4o#1",
     first=12.5,
     total=99.25,
+    score=-0.25,
+    comment="cut off",
 )
 FULL_ROW = {
     "id": "req_1/2",
@@ -54,6 +57,7 @@ FULL_ROW = {
     "key": "key-01234567",
     "user": "alice",
     "agent": "crawler",
+    "team": "blue",
     "stream": True,
     "status": 503,
     "code": "overloaded",
@@ -71,6 +75,8 @@ FULL_ROW = {
     "price": "openai/gpt-4o#1",
     "first_part_ms": 12.5,
     "total_ms": 99.25,
+    "score": -0.25,
+    "comment": "cut off",
     **{kind: number for number, kind in enumerate(KINDS.values(), start=1)},
 }
 BARE = Entry(id="req_2/1", request="req_2", provider="gemini", model="gemini-3.8-flash")
@@ -111,7 +117,7 @@ def test_the_example_has_a_value_of_its_own_in_every_field():
 
 def test_what_is_not_known_is_null_in_json_and_empty_in_csv():
     empty = {name: value for name, value in flat(BARE).items() if value is None}
-    assert empty.keys() == {"code", "tier", "cost_usd", "cost_nano", "price", "first_part_ms"}
+    assert empty.keys() == {"code", "tier", "cost_usd", "cost_nano", "price", "first_part_ms", "score"}
 
 
 @pytest.mark.parametrize(
@@ -151,6 +157,11 @@ async def test_csv_has_its_header_and_rfc_4180_lines():
         ("\r=1", "'\r=1"),
         ("\n=1", "'\n=1"),
         ("\uff1d1", "'\uff1d1"),
+        (" =1", "' =1"),
+        ("\0=1", "'\0=1"),
+        ("\ufeff\u200b\xa0\x1b+1", "'\ufeff\u200b\xa0\x1b+1"),
+        (" 1=1", " 1=1"),
+        ("\0", "\0"),
         ("a=b", "a=b"),
         ("1-2", "1-2"),
         ("'=1", "'=1"),
@@ -159,28 +170,29 @@ async def test_csv_has_its_header_and_rfc_4180_lines():
     ],
 )
 async def test_a_name_that_a_spreadsheet_would_run_gets_an_apostrophe(name, cell):
-    row = msgspec.structs.replace(FULL, user=name, asked=name)
+    row = msgspec.structs.replace(FULL, user=name, asked=name, team=name, comment=name)
     [line] = read_csv(await written(as_csv, [row]))
-    assert (line["user"], line["asked"]) == (cell, cell)
-    assert json.loads(await written(as_json, [row]))[0]["user"] == name
+    assert [line[column] for column in ("user", "asked", "team", "comment")] == [cell] * 4
+    assert json.loads(await written(as_json, [row]))[0]["comment"] == name
 
 
 async def test_a_number_below_zero_is_no_formula():
     [line] = read_csv(await written(as_csv, [msgspec.structs.replace(FULL, cost=0, unproven=0, total=-1.0)]))
-    assert line["total_ms"] == "-1.0"
+    assert (line["total_ms"], line["score"]) == ("-1.0", "-0.25")
 
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
-@given(WORDS, WORDS, st.none() | WORDS)
-async def test_whatever_people_are_called_both_files_can_be_read(user, asked, code):
-    row = msgspec.structs.replace(FULL, user=user, asked=asked, code=code)
+@given(WORDS, WORDS, st.none() | WORDS, WORDS)
+async def test_whatever_people_are_called_and_say_both_files_can_be_read(user, asked, code, comment):
+    row = msgspec.structs.replace(FULL, user=user, asked=asked, code=code, comment=comment)
     read: list[dict[str, Any]] = json.loads(await written(as_json, [row, BARE]))
     assert read == [flat(row), flat(BARE)]
     lines = read_csv(await written(as_csv, [row, BARE]))
     assert [line["id"] for line in lines] == [row.id, BARE.id]
     assert lines[0]["user"] in (user, f"'{user}")
+    assert lines[0]["comment"] in (comment, f"'{comment}")
 
 
 async def test_what_comes_is_written_before_more_is_asked_for():

@@ -15,7 +15,7 @@ from adapters.base import Kind
 from proxy.fleet import Fleet, Ticket
 from proxy.health import Outcome
 from proxy.health.ratelimit import Window
-from proxy.store import Board
+from proxy.store import Board, Notice
 from proxy.store.redis import RedisStore
 from proxy.store.sqlite import SqliteStore
 from tests.proxy.accounts import Hand
@@ -419,3 +419,63 @@ async def test_a_silent_redis_stops_nobody_and_hears_all_of_it_once_when_it_spea
         server.resume()
         await until_told(fleets)
         assert [counts(fleet) for fleet in fleets] == [(5, 4, 0, 4)] * 2
+
+
+# ---- others who read the board --------------------------------------------------------------------------------------
+
+
+class Listener:
+    """Somebody else who reads the board."""
+
+    prefix = "news:"
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+        self.forgotten = 0
+
+    def hear(self, key: str, notice: Notice) -> None:
+        self.heard.append((key, notice.text))
+
+    def forget(self) -> None:
+        self.forgotten += 1
+        self.heard.clear()
+
+
+async def test_others_hear_of_their_notices_and_of_a_board_that_was_forgotten(
+    place: Place, fleets: list[Fleet]
+) -> None:
+    listener = Listener()
+    assert fleets[1].exchange.looked.is_set(), "it has joined"
+    fleets[1].exchange.readers.append(listener)
+    await place.boards[0].pin("news:a", 0, b"one", ring=True)
+    await place.boards[0].pin("olds:a", 0, b"none of theirs", ring=True)
+    await asked(fleets[0], *[ILL] * 3)
+    await rounds(*fleets)
+    assert listener.heard == [("news:a", b"one")]
+    assert state(fleets[1]) == "open", "and who reads it for health hears of that all the same"
+    place.wipe()
+    async with asyncio.timeout(GENEROUS):
+        while not listener.forgotten:
+            with capture_logs():
+                await rounds(fleets[1])
+    assert listener.heard == []
+
+
+async def test_an_opening_is_told_once_by_whoever_saw_it(place: Place, clock: Hand) -> None:
+    told: list[tuple[str, str, str]] = []
+    watched = Fleet(
+        place.boards[0], POLICY, replica="w", clock=clock, wall=clock, opened=lambda *said: told.append(said)
+    )
+    heard: list[tuple[str, str, str]] = []
+    other = Fleet(
+        place.boards[1], POLICY, replica="o", clock=clock, wall=clock, opened=lambda *said: heard.append(said)
+    )
+    await watched.exchange.join()
+    await other.exchange.join()
+    await asked(watched, *[ILL] * 3)
+    await asked(watched, ill(Kind.KEY), provider="gemini", model="flash")
+    await rounds(watched, other)
+    assert ("openai", "gpt-4o", "transient") in told
+    assert ("gemini", "all", "key") in told
+    assert len(told) == len(set(told))
+    assert heard == []

@@ -138,7 +138,9 @@ def test_a_name_is_short_and_printable_whatever_was_said(said: object) -> None:
 def test_a_row_counts_in_all_of_the_traffic_and_once_per_dimension() -> None:
     assert FULL.scopes == ("all", "provider=anthropic", "model=claude", "key=k\0", "user=ü 🌍", "agent=bot")
     assert BARE.scopes == (ALL, "provider=openai", "model=gpt", "key=", "user=", "agent=")
-    assert len(FULL.scopes) == 1 + len(DIMENSIONS)
+    assert len(FULL.scopes) == len(DIMENSIONS)
+    teamed = msgspec.structs.replace(FULL, team="red")
+    assert teamed.scopes == (*FULL.scopes, "team=red")
 
 
 @pytest.mark.parametrize("row", [FULL, BARE], ids=["full", "bare"])

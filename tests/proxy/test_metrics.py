@@ -3,12 +3,18 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from adapters.base import Usage
+from adapters.base import Kind, Usage
+from proxy import __version__
 from proxy.budget import Alert, Budget, Limit
+from proxy.health import Cell
+from proxy.health.circuit import Circuit
 from proxy.ledger import Counter, Entry
-from proxy.metrics import OTHER, TOKENS, Metrics
+from proxy.metrics import LABELS, METRICS, TOKENS, Metrics
+from proxy.routing.candidate import OTHER
+from proxy.telemetry import Attempt, Decision, Record, Timings
 
 DOLLAR = 1_000_000_000
+NOW = 1_000_000
 
 
 def samples(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
@@ -68,6 +74,224 @@ MODEL = ("gpt-4o", "openai")
 )
 def test_a_row_of_the_ledger_is_counted(entries, name, found):
     assert samples(after(*entries), name) == pytest.approx(found, abs=0)
+
+
+def attempt(outcome: str = "ok", model: str = "gpt-4o", *, started: float = 0.0, took: float = 1.0) -> Attempt:
+    return Attempt("openai", model, outcome, took, None, started, model)
+
+
+def told(record: Record) -> Metrics:
+    metrics = Metrics()
+    metrics.record(record)
+    return metrics
+
+
+def over(*attempts: Attempt, **more) -> Record:
+    """A request that the last of these has answered; without any, one that was refused."""
+    fields = {"provider": "openai", "served": attempts[-1].model} if attempts and attempts[-1].outcome == "ok" else {}
+    return Record("r", 0.0, attempts=list(attempts), **{"numbered": len(attempts), **fields, **more})
+
+
+MINI = ("gpt-4o-mini", "openai")
+RACED = Decision(strategy="fallback", hedged=True)
+
+
+@pytest.mark.parametrize(
+    ("record", "name", "found"),
+    [
+        (over(attempt()), "attempts_total", {(*MODEL[:1], "ok", "openai"): 1.0}),
+        (
+            over(attempt("timeout"), attempt("timeout"), attempt(model="gpt-4o-mini")),
+            "attempts_total",
+            {("gpt-4o", "timeout", "openai"): 2.0, ("gpt-4o-mini", "ok", "openai"): 1.0},
+        ),
+        (over(attempt()), "retries_total", {}),
+        (over(attempt("timeout"), attempt("timeout"), attempt()), "retries_total", {MODEL: 2.0}),
+        (over(attempt("timeout"), attempt(model="gpt-4o-mini")), "retries_total", {}),
+        (over(attempt("timeout"), attempt(model="gpt-4o-mini")), "fallbacks_total", {MINI: 1.0}),
+        (over(attempt("budget"), attempt(model="gpt-4o-mini")), "fallbacks_total", {MINI: 1.0}),
+        (over(attempt("timeout"), attempt()), "fallbacks_total", {}),
+        (over(attempt("hedge_lost"), attempt(model="gpt-4o-mini")), "fallbacks_total", {}),
+        (over(attempt("cancelled"), attempt(model="gpt-4o-mini")), "fallbacks_total", {}),
+        (over(attempt("timeout"), attempt("transient", "gpt-4o-mini")), "fallbacks_total", {}),
+        (over(attempt()), "hedges_total", {}),
+        (
+            over(attempt("hedge_lost", took=30), attempt(model="gpt-4o-mini", started=10, took=20), decision=RACED),
+            "hedges_total",
+            {("won",): 1.0},
+        ),
+        (
+            over(attempt("hedge_lost", "gpt-4o-mini", started=10, took=5), attempt(took=20), decision=RACED),
+            "hedges_total",
+            {("lost",): 1.0},
+        ),
+        (
+            over(attempt("timeout", took=5), attempt(started=6, took=5), decision=RACED),
+            "hedges_total",
+            {("lost",): 1.0},
+        ),
+        (
+            over(attempt("timeout"), attempt("timeout", "gpt-4o-mini"), decision=RACED),
+            "hedges_total",
+            {("failed",): 1.0},
+        ),
+        (over(code="model_not_found"), "requests_refused_total", {("model_not_found",): 1.0}),
+        (over(attempt("budget"), code="budget_exceeded"), "requests_refused_total", {("budget_exceeded",): 1.0}),
+        (
+            over(attempt("unsupported"), code="unsupported_parameter", numbered=0),
+            "requests_refused_total",
+            {("unsupported_parameter",): 1.0},
+        ),
+        (over(attempt("timeout"), code="timeout"), "requests_refused_total", {}),
+        (over(attempt("budget"), attempt("timeout"), code="timeout"), "requests_refused_total", {}),
+        (over(attempt()), "requests_refused_total", {}),
+        (over(attempt(), timings=Timings(overhead=1.5)), "overhead_seconds_sum", {(): 0.0015}),
+        (over(attempt(), timings=Timings(overhead=0.0)), "overhead_seconds_count", {(): 1.0}),
+        (over(attempt(), timings=Timings()), "overhead_seconds_count", {}),
+        (over(attempt(), timings=Timings(hold=2.0)), "hold_seconds_sum", {(): 0.002}),
+        (over(attempt(), timings=Timings()), "hold_seconds_count", {}),
+        (over(attempt(), timings=Timings(queue=250.0)), "queue_seconds_sum", {(): 0.25}),
+        (over(attempt(), timings=Timings()), "queue_seconds_count", {}),
+        (over(attempt(), timings=Timings(first_byte=400.0)), "vendor_first_byte_seconds_sum", {MODEL: 0.4}),
+        (over(attempt("timeout"), timings=Timings(first_byte=400.0)), "vendor_first_byte_seconds_sum", {}),
+        (over(attempt(), timings=Timings()), "vendor_first_byte_seconds_count", {}),
+    ],
+    ids=[
+        "an attempt is counted",
+        "each attempt is counted by its outcome",
+        "the first attempt is no retry",
+        "who is asked again is retried, as often as that is",
+        "who is asked next is not retried",
+        "who answers after another has failed stands in",
+        "who answers where another could not be paid stands in",
+        "who answers after having failed himself does not stand in",
+        "who wins a race does not stand in",
+        "who answers after another was cancelled does not stand in",
+        "where nobody answers nobody stands in",
+        "one alone is no race",
+        "the second one wins",
+        "the first one wins",
+        "one that had failed before was not in the race",
+        "nobody wins",
+        "a request that was sent to nobody is refused",
+        "a request without money is refused",
+        "a request that nobody can take is refused",
+        "a request that failed at a vendor is not refused",
+        "a request that failed at a vendor after one without money is not refused",
+        "a request that went well is not refused",
+        "our own time",
+        "our own time of nothing is known",
+        "our own time that is not known",
+        "the store's time",
+        "no hold, no time",
+        "waiting",
+        "who did not wait is not counted",
+        "the vendor's first byte",
+        "the first byte of nobody",
+        "the first byte that is not known",
+    ],
+)
+def test_a_request_is_counted(record, name, found):
+    assert samples(told(record), name) == pytest.approx(found)
+
+
+def test_the_model_of_an_attempt_is_never_the_clients_word():
+    metrics = Metrics()
+    for number in range(100):
+        tried = [Attempt("openai", f"canary{number}", "timeout", 1.0), Attempt("openai", f"canary{number}", "ok", 1.0)]
+        metrics.record(over(*tried, user=f"canary{number}", model=f"canary{number}", timings=Timings(first_byte=1.0)))
+    assert b"canary" not in metrics.text()
+    assert samples(metrics, "attempts_total") == {(OTHER, "timeout", "openai"): 100.0, (OTHER, "ok", "openai"): 100.0}
+    assert samples(metrics, "retries_total") == {(OTHER, "openai"): 100.0}
+
+
+def test_codes_of_refusals_stay_few_whatever_they_are():
+    metrics = Metrics()
+    for number in range(200):
+        metrics.record(over(code=f"code{number % 100}"))
+    found = samples(metrics, "requests_refused_total")
+    assert sum(found.values()) == 200
+    assert found[OTHER,] == 72, "36 codes that came too late, twice"
+    assert len(found) == 65
+
+
+def circuits(shared, own=(), now=NOW) -> dict[tuple[str, ...], float]:
+    metrics = Metrics()
+    metrics.circuits({("gone", "x"): Cell()}, {}, now)
+    metrics.circuits(dict(shared), dict(own), now)
+    return samples(metrics, "circuit_state")
+
+
+SHUT = Cell(circuit=Circuit(opened=True, until=NOW + 1))
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "found"),
+    [
+        ({("openai", "m"): Cell()}, {}, {("m", "openai", "closed")}),
+        ({("openai", "m"): SHUT}, {}, {("m", "openai", "open")}),
+        ({("openai", "m"): Cell(circuit=Circuit(opened=True, until=NOW))}, {}, {("m", "openai", "half_open")}),
+        ({("openai", ""): SHUT}, {}, {("all", "openai", "open")}),
+        ({}, {("openai", "line"): SHUT}, {("line", "openai", "open")}),
+        ({("openai", "m"): SHUT}, {("openai", "m"): Cell()}, {("m", "openai", "open")}),
+        ({}, {}, set()),
+    ],
+    ids=[
+        "closed",
+        "open",
+        "half open once its time has come",
+        "a provider as a whole",
+        "our own way there",
+        "a model's circuit is everybody's",
+        "who is not told any more is gone",
+    ],
+)
+def test_each_circuit_is_in_one_state(shared, own, found):
+    assert circuits(shared, own) == dict.fromkeys(found, 1.0)
+
+
+def test_the_states_that_a_circuit_is_not_in_are_told_too():
+    metrics = Metrics()
+    metrics.circuits({("openai", "m"): SHUT}, {}, NOW)
+    assert metrics.text().count(b"tollhouse_circuit_state{") == 3
+
+
+def test_openings_and_what_is_under_way_and_what_was_lost_are_counted():
+    metrics = Metrics()
+    metrics.opened("openai", "all", "key")
+    metrics.opened("openai", "all", "key")
+    metrics.gauges(in_flight=7, waiting=3)
+    metrics.lost("span", 4)
+    metrics.lost("span", 5)
+    metrics.lost("metric", 1)
+    assert samples(metrics, "circuit_openings_total") == {("all", "openai", "key"): 2.0}
+    assert (samples(metrics, "in_flight_requests"), samples(metrics, "queue_waiting")) == ({(): 7.0}, {(): 3.0})
+    assert samples(metrics, "telemetry_lost_total") == {("span",): 9.0, ("metric",): 1.0}
+    metrics.gauges(in_flight=0, waiting=0)
+    assert samples(metrics, "in_flight_requests") == {}
+
+
+def test_it_says_which_version_runs_and_how_the_process_does():
+    metrics = Metrics()
+    assert samples(metrics, "build_info") == {(__version__,): 1.0}
+    for name in (b"process_cpu_seconds_total", b"process_resident_memory_bytes", b"process_open_fds", b"python_gc_"):
+        assert name in metrics.text()
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_names_say_their_units_and_kinds(name):
+    metric = METRICS[name]
+    assert name.endswith("_total") == (metric.kind == "counter")
+    assert bool(metric.buckets) == (metric.kind == "histogram")
+    assert (metric.kind == "histogram") <= name.endswith("_seconds")
+    assert list(metric.buckets) == sorted(set(metric.buckets))
+    assert metric.meaning
+    assert not metric.meaning.endswith(".")
+
+
+def test_all_words_that_are_ours_for_labels_are_told():
+    assert set(LABELS) <= {label for metric in METRICS.values() for label in metric.labels}
+    assert {kind.value for kind in Kind} <= set(LABELS["outcome"])
 
 
 def test_every_kind_of_token_has_its_own_number():

@@ -109,3 +109,13 @@ async def test_one_too_many_is_refused_at_once_and_there_is_room_again_when_othe
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     assert await line.wait(0, urgency=1, deadline=1.0)
+
+
+async def test_it_says_how_many_wait():
+    line = Queue()
+    waiting = [asyncio.create_task(line.wait(60, urgency=1, deadline=9.0)) for _ in range(3)]
+    await until(lambda: len(line) == 3)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert len(line) == 0

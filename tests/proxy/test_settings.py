@@ -371,19 +371,24 @@ def test_on_loopback_no_key_is_asked_for(host):
 )
 def test_beyond_loopback_keys_are_asked_for(host):
     assert not is_loopback(host)
-    assert fault(ONE, host=host).startswith(f"--host {host}: listening beyond loopback needs TOLLHOUSE_CLIENT_KEYS and")
+    assert fault(ONE, host=host).startswith(f"--host {host}: listening beyond loopback needs TOLLHOUSE_CLIENT_KEYS (or")
 
 
 @pytest.mark.parametrize(
     ("more", "good"),
     [
         ({"TOLLHOUSE_CLIENT_KEYS": "a", "TOLLHOUSE_ADMIN_KEY": "b"}, True),
+        ({"TOLLHOUSE_MANAGED_KEYS": "true", "TOLLHOUSE_ADMIN_KEY": "b"}, True),
+        ({"TOLLHOUSE_MANAGED_KEYS": "false", "TOLLHOUSE_ADMIN_KEY": "b"}, False),
         ({"TOLLHOUSE_ALLOW_ANONYMOUS": "true"}, True),
         ({"TOLLHOUSE_CLIENT_KEYS": "a"}, False),
         ({"TOLLHOUSE_ADMIN_KEY": "b"}, False),
         ({"TOLLHOUSE_ALLOW_ANONYMOUS": "false"}, False),
     ],
-    ids=["both keys", "a word that allows it", "client keys alone", "an admin key alone", "a word that does not"],
+    ids=[
+        *("both keys", "managed keys", "no managed keys", "a word that allows it"),
+        *("client keys alone", "an admin key alone", "a word that does not"),
+    ],
 )
 def test_beyond_loopback_with(more, good):
     if good:
@@ -619,7 +624,7 @@ def examples() -> list[str]:
 def test_what_the_readme_calls_the_defaults_are_the_defaults(tmp_path):
     given, usual = load(ALL, config=written(tmp_path, examples()[0])), load(ALL)
     for name in Settings.__struct_fields__:
-        if name not in ("providers", "catalog", "timeouts"):
+        if name not in ("providers", "catalog", "timeouts", "files", "sources"):
             assert getattr(given, name) == getattr(usual, name), name
     for thinking in (Capabilities(), Capabilities(efforts=("low",))):
         target = Target(provider="p", vendor="openai", model="m", capabilities=thinking, context=9, max_output=9)

@@ -54,7 +54,7 @@ def test_a_row_may_have_both_windows_and_one_dimension():
         ("5", "budgets: expected a list"),
         ([{"user": "a"}], "budgets[0]: a budget has `daily` or `monthly`"),
         ([{"user": "a", "agent": "b", "daily": "1"}], "one dimension; this one has user and agent"),
-        ([{"daily": "1"}, {"team": "a", "daily": "1"}], "budgets[1]: Object contains unknown field `team`"),
+        ([{"daily": "1"}, {"tribe": "a", "daily": "1"}], "budgets[1]: Object contains unknown field `tribe`"),
         ([{"daily": 0.5}], "budgets[0]: Expected `int | str | null`, got `float`"),
         ([{"daily": "0"}], "budgets[0]: expected USD"),
         ([{"user": "a", "daily": "1"}, {"user": "a", "daily": "2"}], "daily of user=a is set twice"),

@@ -13,6 +13,7 @@ from proxy.budget import Budget
 from proxy.cost import Rate
 from proxy.ledger import Counter, end, labels
 from proxy.prices import Price, convert
+from proxy.spending import Purse
 from proxy.store import Lost, Recovering, StoreError
 from proxy.till import Held, Till
 from tests.proxy.accounts import NOW, OUTAGE, House, Moody, entry, row, until
@@ -50,7 +51,7 @@ class Opened:
         self.budgets = [Budget(limit=limit, window="day") for limit in nano]
         self.rules = Rules(least_output=10, unbounded_share=0.5, **rules)
         books = house.books(store, self.budgets, self.rules)
-        self.till = Till(books, budgets=self.budgets, rules=self.rules, longest=LONGEST, wall=house.wall)
+        self.till = Till(books, Purse(self.budgets, self.rules), longest=LONGEST, wall=house.wall)
 
     async def __aenter__(self) -> Till:
         await self.till.open()

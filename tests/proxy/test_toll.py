@@ -647,12 +647,12 @@ async def test_two_who_speak_are_one_too_many(tmp_path):
         target = at.gate.chooser.route("pair").candidates[0]
         call = adapters.ADAPTERS["openai", "chat"].request(both.envelope, target, NOTHING)
         first, second = await tolls.take(call, target, both), await tolls.take(call, target, both)
-        both.claim(first)
-        both.claim(first)
+        both.speak(first, 0.0)
+        both.speak(first, 0.0)
         first.end = End(sent=True, whole=True, usage=Usage(in_text=10, out_text=1))
         second.end = End(sent=True, whole=True, usage=Usage(in_text=900, out_text=9))
         with pytest.raises(asyncio.CancelledError):
-            both.claim(second)
+            both.speak(second, 0.0)
         assert both.spoken is first
         tolls.close(both)
         assert both.record.cost_nano == 12_000, "that of the one that was heard"

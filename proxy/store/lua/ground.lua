@@ -16,6 +16,7 @@
 -- <prefix>:spend:<label>     hash: <scope>|s spent, |h held, |u unproven; a scope may hold any text, the end tells
 -- <prefix>:said:<label>      hash: alerts that were set off
 -- <prefix>:ledger:<hour>     hash: id to row
+-- <prefix>:feedback          hash: id of a request to what was said of it; <prefix>:judged the ids by time
 -- <prefix>:at:<id>           the time of a row, for as long as another one may come that names another time
 -- <prefix>:index             zset: the windows and hours above, by the start of the hour in which they began
 local P, ME, EPOCH, KNOWN, KEEP = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]

@@ -1,4 +1,4 @@
--- Hold money in six scopes and both windows, within all limits or not at all (`budget.grant`).
+-- Hold money in all scopes of a row and both windows, within all limits or not at all (`budget.grant`).
 -- ARGV[5] id; [6] least; [7] most; [8] share, in millionths; [9] seconds until it is an orphan; [10] row without its
 -- time; [11] "1" if a refusal is the last word; [12..] limits (`read_limits`); then the scopes.
 -- Returns the head, then "granted", amount, time; or "settled"; or "refused", which limit (from 1), time, spent, held,

@@ -37,6 +37,9 @@ if replaced then
   for _, dimension in ipairs({'provider', 'model', 'key', 'user', 'agent'}) do
     scopes[#scopes + 1] = dimension .. '=' .. (before[dimension] or '')
   end
+  if (before.team or '') ~= '' then
+    scopes[#scopes + 1] = 'team=' .. before.team
+  end
   book(before_at, scopes, -(tonumber(before.cost) or 0), 0, -(before.unproven or 0))
   call('HDEL', P .. ':' .. before_name, id)
 end

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.store import OLD_NOTICE_SECONDS, Notice, Notices, Store, StoreError
+from proxy.store import KEPT, OLD_NOTICE_SECONDS, Notice, Notices, Store, StoreError
 from proxy.store.sqlite import SqliteStore
 from tests.proxy.store.pinning import GENEROUS, NOBODY, count, late, outcome, up
 
@@ -230,6 +230,28 @@ async def test_a_notice_in_a_file_that_nobody_changed_for_a_month_is_taken_down(
         wall.now += OLD_NOTICE_SECONDS
         assert (await up(store, "kept", seen=kept.serial)).serial > kept.serial, "what one changes is not old"
         assert [*(await store.notices(0)).changed] == ["kept"]
+
+
+async def test_a_notice_in_a_file_that_is_to_be_kept_is_put_up_anew_when_it_is_old(tmp_path: Path) -> None:
+    async with in_file(tmp_path, wall := Hand()) as store:
+        kept = {f"{KEPT}{n}": await up(store, f"{KEPT}{n}", b"%d" % n) for n in range(12)}
+        await up(store, "a")
+        await up(store, KEPT[:-1])
+        wall.now += OLD_NOTICE_SECONDS + 1
+        first = await up(store, "b", seen=0)
+        told = await store.notices(0)
+        anew = {key: told.changed[key] for key in [*kept][:10]}
+        assert [notice.serial for notice in anew.values()] == [*range(first.serial + 1, first.serial + 11)]
+        assert {key: notice.text for key, notice in told.changed.items() if key in kept} == {
+            key: notice.text for key, notice in kept.items()
+        }
+        assert (await store.notices(first.serial)).changed == anew, "whoever looks hears of them again"
+        last = await up(store, "c")
+        assert last.serial == told.serial + 1
+        assert (await store.notices(0)).changed.keys() == {*kept, "b", "c"}, "the others are taken down"
+        assert await late(store, f"{KEPT}0", seen=kept[f"{KEPT}0"].serial) == anew[f"{KEPT}0"]
+        changed = await up(store, f"{KEPT}0", b"new", seen=anew[f"{KEPT}0"].serial)
+        assert (await store.notices(last.serial + 2)).changed == {f"{KEPT}0": changed}
 
 
 async def test_a_file_has_no_bell(tmp_path: Path) -> None:

@@ -60,6 +60,20 @@ async def test_a_hold_counts_in_six_scopes_and_two_windows_and_its_settlement_to
         assert await one.counters(label) == dict.fromkeys(scopes, Counter(spent=30, unproven=5))
 
 
+async def test_a_team_is_a_seventh_scope_and_no_team_is_none(stores: Stores) -> None:
+    one, other = stores
+    bound = Limit("daily of team=red", "team=red", "day", 100)
+    at = (await granted(one, ask("a", bound, most=70, team="red"))).at
+    await granted(one, ask("b", most=5))
+    for label in labels(at):
+        found = await other.counters(label)
+        assert (found["all"], found["team=red"]) == (Counter(held=75), Counter(held=70))
+        assert "team=" not in found
+    assert (await refused(other, ask("c", bound, least=31, most=99, team="red"))).counter == Counter(held=70)
+    await settle(other, entry("a", at=at, cost=30, team="red"))
+    assert await counter(one, "team=red") == Counter(spent=30)
+
+
 async def test_nobody_is_free_for_leaving_out_his_name(stores: Stores) -> None:
     nameless = Limit("daily of user=*", "user=", "day", 15)
     await granted(stores[0], ask("a", nameless, user=""))
@@ -199,12 +213,12 @@ async def test_an_orphan_is_charged_until_its_settlement_turns_up(stores: Stores
 
 async def test_what_an_orphan_was_charged_goes_back_where_it_was_charged(stores: Stores) -> None:
     now = await stores[0].now()
-    await settle(stores[0], entry("a", at=now, cost=50, unproven=4, orphan=True, agent="bot"))
-    await settle(stores[1], entry("a", at=now - 40 * DAY, cost=3, agent="cat"))
-    for scope in ("all", "user=ann", "agent=bot", "agent=cat"):
+    await settle(stores[0], entry("a", at=now, cost=50, unproven=4, orphan=True, agent="bot", team="red"))
+    await settle(stores[1], entry("a", at=now - 40 * DAY, cost=3, agent="cat", team="blue"))
+    for scope in ("all", "user=ann", "agent=bot", "agent=cat", "team=red", "team=blue"):
         assert await counter(stores[0], scope) == Counter()
     for label in labels(now - 40 * DAY):
-        for scope, cost in (("all", 3), ("agent=bot", 0), ("agent=cat", 3)):
+        for scope, cost in (("all", 3), ("agent=bot", 0), ("agent=cat", 3), ("team=red", 0), ("team=blue", 3)):
             assert await counter(stores[0], scope, label) == Counter(spent=cost)
 
 

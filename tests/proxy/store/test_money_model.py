@@ -26,7 +26,11 @@ LARGE = MOST // 256 + 1  # such that no sum of an example is beyond what a doubl
 counts = st.integers(0, 12)
 sizes = st.tuples(counts, st.integers(0, 3))
 limits = st.lists(
-    st.tuples(st.sampled_from(["all", "user=u0", "user=u1"]), st.sampled_from(["day", "month"]), st.integers(0, 30)),
+    st.tuples(
+        st.sampled_from(["all", "user=u0", "user=u1", "team=red"]),
+        st.sampled_from(["day", "month"]),
+        st.integers(0, 30),
+    ),
     max_size=3,
 )
 holds = st.fixed_dictionaries(
@@ -63,7 +67,8 @@ class Drive:
 
     async def do(self, id: str, replica: int, act: dict[str, Any]) -> None:
         store = self._replicas[replica]
-        entry = Entry(id=id, request=id, provider="openai", model="m", user=f"u{ord(id) % 2}")
+        team = "red" if id in "ace" else ""
+        entry = Entry(id=id, request=id, provider="openai", model="m", user=f"u{ord(id) % 2}", team=team)
         told = tuple(Limit("budget", scope, window, self._nano((n, 0))) for scope, window, n in act["limits"])
         await (self._hold if "least" in act else self._settle)(store, entry, told, act)
         await self.compare(self._replicas[1 - replica])

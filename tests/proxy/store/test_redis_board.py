@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from proxy.store import OLD_NOTICE_SECONDS
+from proxy.store import KEPT, OLD_NOTICE_SECONDS
 from proxy.store.redis import RedisStore
 from tests.proxy.store.pinning import GENEROUS, NOBODY, late, replicas, up
 from tests.proxy.store.replica import emptied
@@ -88,6 +88,30 @@ async def test_a_notice_in_redis_that_nobody_changed_for_a_month_is_taken_down(
     assert await late(one, "b", seen=days["b"]) == NOBODY
     await up(one, "n")
     assert [*(await one.notices(0)).changed] == ["m", "a", "n"]
+
+
+async def test_a_notice_in_redis_that_is_to_be_kept_is_put_up_anew_when_it_is_old(
+    pair: tuple[RedisStore, RedisStore], raw: Any
+) -> None:
+    one, other = pair
+    keys = [*(f"{KEPT}{n}" for n in range(12)), "a", KEPT[:-1]]
+    pinned = {key: await up(one, key, key.encode()) for key in keys}
+    month = OLD_NOTICE_SECONDS * 10**6
+    await raw.zadd("{tollhouse}:board:serials", {k: notice.serial - month - 10**6 for k, notice in pinned.items()})
+    first = await up(one, "b")
+    told = await other.notices(first.serial)
+    assert told.serial == first.serial + 10
+    assert {key: (notice.serial, notice.text) for key, notice in told.changed.items()} == {
+        key: (first.serial + 1 + n, key.encode()) for n, key in enumerate(keys[:10])
+    }
+    last = await up(other, "c")
+    assert last.serial > told.serial
+    told = await one.notices(0)
+    assert told.changed.keys() == {*keys[:12], "b", "c"}, "the others are taken down"
+    assert {key: told.changed[key].text for key in keys[:12]} == {key: key.encode() for key in keys[:12]}
+    assert sorted(await raw.hkeys("{tollhouse}:board")) == sorted(told.changed)
+    assert await late(one, keys[0], seen=pinned[keys[0]].serial) == told.changed[keys[0]]
+    await up(one, keys[0], b"new", seen=told.changed[keys[0]].serial)
 
 
 async def test_the_scripts_are_told_again_to_a_redis_that_has_dropped_them(

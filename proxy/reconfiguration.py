@@ -1,0 +1,164 @@
+"""A new configuration while requests are under way: checked first, applied whole or not at all, and said in the log.
+
+It is read again when its files change, and on SIGHUP. The environment of a process does not change, but the files that
+it names do: the configuration itself, and the files of keys.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+
+import structlog
+
+from proxy import configuration
+from proxy.engine import Engine, Estate
+from proxy.settings import Settings, SettingsError
+from proxy.upstream import Upstream
+
+_LOOK_SECONDS = 2.0
+# What is bound when the process starts. Another value needs another process, and nothing else of that change is taken.
+FIXED = (
+    *("host", "port", "redis_url", "data_dir", "pricing", "key_secret", "telemetry"),
+    *("log_format", "log_level", "drain_seconds"),
+)
+
+
+class Refused(Exception):
+    """The new configuration cannot be used; what is in force stays. One line per fault."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class Reconfiguration:
+    """One per process. `read` makes settings of what there is now, or raises `SettingsError`; `take` puts an engine in
+    its place; `files` are looked at every few seconds."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        estate: Estate,
+        *,
+        read: Callable[[], Settings],
+        take: Callable[[Engine], None],
+        turn: Callable[[Settings], Awaitable[None]],
+        files: Sequence[Path] = (),
+    ) -> None:
+        self._engine, self._estate = engine, estate
+        self._read, self._take, self._turn = read, take, turn
+        self._files = tuple(files)
+        self._seen = _digest(self._files)
+        self._turns = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._former: set[Upstream] = set()
+
+    def start(self) -> None:
+        """Begin to look at the files."""
+        if self._files:
+            self._run(self._watch())
+
+    def ask(self) -> None:
+        """Read it again, soon. Safe to call from a signal's handler on the event loop."""
+        self._run(self._reload())
+
+    async def close(self) -> None:
+        """Look no more, and let go of all connections of engines before this one."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for upstream in (*self._former, self._engine.upstream):
+            await upstream.__aexit__()
+        self._former.clear()
+
+    def _run(self, act: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(act)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            seen = await asyncio.to_thread(_digest, self._files)
+            if seen != self._seen:
+                # Twice the same, so that a file is not read while it is being written.
+                await asyncio.sleep(_LOOK_SECONDS / 4)
+                self._seen = await asyncio.to_thread(_digest, self._files)
+                await self._reload()
+
+    async def _reload(self) -> None:
+        log = structlog.get_logger()
+        try:
+            changes = await self.reload()
+        except Refused as refused:
+            for fault in refused.faults:
+                log.error("configuration refused, the one before stays", fault=fault)
+        except Exception:  # a fault of ours must not keep the next one out
+            log.exception("configuration not taken, the one before stays")
+        else:
+            log.info("configuration taken" if changes else "configuration unchanged", changes=changes)
+
+    async def reload(self) -> list[configuration.Change]:
+        """Read it, check it, apply it. What has changed; raises `Refused`."""
+        async with self._turns:
+            before = self._engine.settings
+            try:
+                settings = await asyncio.to_thread(self._read)
+            except SettingsError as error:
+                raise Refused(error.faults) from error
+            changes = configuration.difference(configuration.rows(before), configuration.rows(settings))
+            if not changes:
+                return []
+            _check(settings, before)
+            await self._apply(settings)
+            return changes
+
+    async def _apply(self, settings: Settings) -> None:
+        engine = Engine(settings, self._estate)
+        # The price table has a watcher of its own: what it found stays in force.
+        engine.book.take(self._engine.book.catalog)
+        await engine.upstream.__aenter__()
+        await self._turn(settings)
+        former, self._engine = self._engine, engine
+        self._estate.purse.configured, self._estate.purse.rules = settings.budgets, settings.spending
+        self._estate.fleet.policy = settings.health
+        self._estate.till.longest = max(self._estate.till.longest, settings.timeouts.longest)
+        self._take(engine)
+        self._former.add(former.upstream)
+        self._run(self._let_go(former))
+
+    async def _let_go(self, former: Engine) -> None:
+        """Of its connections, when the last request that began with it must be over."""
+        await asyncio.sleep(former.settings.timeouts.longest + 1)
+        self._former.discard(former.upstream)
+        await former.upstream.__aexit__()
+
+
+def _check(settings: Settings, before: Settings) -> None:
+    faults = [
+        f"`{name}` has changed, which needs a restart; nothing of this change was applied"
+        for name in FIXED
+        if _shown(getattr(settings, name)) != _shown(getattr(before, name))
+    ]
+    if not settings.providers:
+        faults.append("no vendor is configured any more")
+    if faults:
+        raise Refused(faults)
+
+
+def _shown(value: object) -> object:
+    reveal = getattr(value, "reveal", None)
+    return reveal() if reveal else value
+
+
+def _digest(files: Iterable[Path]) -> bytes:
+    """Of what all of them hold; a file that cannot be read is another content."""
+    whole = hashlib.sha256()
+    for path in files:
+        with contextlib.suppress(OSError):
+            whole.update(hashlib.sha256(path.read_bytes()).digest())
+            continue
+        whole.update(b"-")
+    return whole.digest()
