@@ -16,7 +16,7 @@ from litestar.types import Receive, Scope, Send
 
 from adapters.base import Failure, Kind
 from adapters.completion import encode, error_object
-from proxy.admin.origin import ours
+from proxy.admin.origin import local, ours
 from proxy.auth import Caller
 from proxy.catalog import Listed
 from proxy.downstream import Downstream
@@ -26,6 +26,7 @@ from proxy.store import StoreError
 
 _BROWSERS = ("host", "origin", "sec-fetch-site")
 _LONGEST_FEEDBACK = 32 * 1024  # bytes: the longest comment, however it is escaped
+_CODES = {413: "request_too_large"}  # of refusals that the framework makes
 
 
 @asgi("/v1/chat/completions", copy_scope=False)
@@ -42,11 +43,13 @@ async def chat(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _admitted(state: State, down: Downstream) -> Caller:
     """Who asks. Where no key is wanted, any page that a person of this machine visits could spend its money: browsers
-    say where a request comes from, and only they do."""
+    say where a request comes from, and only they do. A page whose name leads to this machine (DNS rebinding) passes for
+    one of ours; but it calls us by that name."""
     caller: Caller = state.keyring.admit(down.header(b"authorization"))
     if state.keyring.open:
         named = {name: said for name in _BROWSERS if (said := down.header(name.encode())) is not None}
-        if named.keys() != {"host"} and ours(named) is False:
+        rebound = not state.anonymous and not local(named.get("host", ""))
+        if named.keys() != {"host"} and (rebound or ours(named) is False):
             raise Failure(
                 Kind.CALLER,
                 "This was asked by a page of another site. With client keys (TOLLHOUSE_CLIENT_KEYS), pages that have "
@@ -159,12 +162,12 @@ def _foreign(request: Request[Any, Any, Any], error: Exception) -> Failure:
     if isinstance(error, NotFoundException):
         return _no_such_url(f"Invalid URL ({request.method} {request.url.path})", 404)
     if isinstance(error, HTTPException):
-        return _no_such_url(error.detail, error.status_code)
+        return _no_such_url(error.detail, error.status_code, _CODES.get(error.status_code))
     return Failure(Kind.TRANSIENT, "The proxy failed; its log says why.", status=500, code="internal_error")
 
 
-def _no_such_url(message: str, status: int) -> Failure:
-    return Failure(Kind.CALLER, message, status=status, type="invalid_request_error")
+def _no_such_url(message: str, status: int, code: str | None = None) -> Failure:
+    return Failure(Kind.CALLER, message, status=status, type="invalid_request_error", code=code)
 
 
 HANDLERS = (chat, models, model, feedback, healthz, readyz)

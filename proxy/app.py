@@ -182,7 +182,7 @@ class Wiring:
         return self.settings.data_dir / "keys-were-made"
 
     def _key_changed(self, key: Key) -> None:
-        self.purse.give(key.name, budgets(key))
+        self.purse.give(key.name, budgets(key), gone=bool(key.revoked))
         with contextlib.suppress(OSError):  # without a disk to write to, there is TOLLHOUSE_MANAGED_KEYS
             self._seal.touch()
 

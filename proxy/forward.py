@@ -109,8 +109,10 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         supplies = await self._supplies(adapter, target, exchange)
         call = adapter.request(exchange.envelope, target, supplies)
         began = self.clock()
-        toll = errand.toll = await self.tolls.take(call, target, exchange)
-        exchange.held(self.clock() - began)
+        try:
+            toll = errand.toll = await self.tolls.take(call, target, exchange)
+        finally:
+            exchange.held(self.clock() - began)
         held, cap = toll.held, None
         if held.quote is not None and held.cap is not None and held.cap < held.quote.most:
             cap = held.cap
@@ -156,9 +158,13 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         """What the translator cannot get for itself."""
         needs = adapter.needs(exchange.envelope, target)
         if needs.images:
-            async with exchange.fetching:  # two that are asked at once may want the same
-                if missing := [image for image in needs.images if image.url not in exchange.images]:
-                    exchange.images.update(await self.images.fetch(missing))
+            began = self.clock()
+            try:
+                async with exchange.fetching:  # two that are asked at once may want the same
+                    if missing := [image for image in needs.images if image.url not in exchange.images]:
+                        exchange.images.update(await self.images.fetch(missing))
+            finally:
+                exchange.apart(self.clock() - began)
         states = await self.memory.recall(target.vendor, needs.states) if needs.states else {}
         return Supplies(images=exchange.images, states=states)
 
@@ -174,7 +180,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         record.status = 200
         timings = record.timings
         timings.connect, timings.first_byte = told.connect, round(told.first_byte, 3)
-        ours = record.first_part - timings.queue - timings.hold - timings.vendors
+        ours = record.first_part - timings.queue - timings.hold - timings.vendors - exchange.aside * 1000
         timings.overhead = round(max(0.0, ours), 3)
         said = headers.answer(record, target, call, told.cap, under_way=exchange.under_way)
         return [*said, *exchange.more] if exchange.more else said

@@ -18,6 +18,7 @@ from adapters.envelope import Envelope, seal
 from adapters.sse import encode as event
 from proxy import headers, ledger
 from proxy.auth import NOBODY, Caller, permitted
+from proxy.catalog import LONGEST_NAME
 from proxy.chooser import Chooser
 from proxy.downstream import Downstream
 from proxy.ledger import Entry
@@ -65,7 +66,10 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         try:
             passing = self._trace(down, record)
             caller = admit()
-            envelope = seal(await down.body(self.largest_body))
+            asked = self.clock()
+            body = await down.body(self.largest_body)
+            coming = self.clock() - asked
+            envelope = seal(body)
             entry = _entry(down, envelope, caller, record)
             permitted(caller, envelope.model)
             route = self.chooser.route(envelope.model)
@@ -73,7 +77,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
             stamp = Stamp(f"chatcmpl-{token}", int(self.wall()))
             deadline = record.started + min(self.longest, headers.patience(down))
             over = record.started + min(self.longest, headers.endurance(down))
-            exchange = Exchange(envelope, stamp, down, record, entry, deadline, over, passing=passing)
+            exchange = Exchange(envelope, stamp, down, record, entry, deadline, over, passing=passing, aside=coming)
             exchange.keep = bool(self.prompts)
             if caller.quota:
                 said = await self._enter(caller, exchange)
@@ -121,7 +125,9 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
             tokens=said,
             seconds=int(self.longest) + 1,
         )
+        began = self.clock()
         exchange.more = ratelimits(await self.turnstile.enter(entering), caller.quota)
+        exchange.apart(self.clock() - began)
         return said
 
     def _close(self, exchange: Exchange, caller: Caller, said: int | None) -> None:
@@ -129,7 +135,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         record = exchange.record
         self.trips.close(exchange)
         if said is not None:
-            self.turnstile.leave(caller.key, record.request_id, caller.quota, exchange.tokens - said)
+            self.turnstile.leave(caller.key, record.request_id, caller.quota, exchange.tokens(said) - said)
         if self.prompts:
             record.prompt = shortened(exchange.envelope, self.prompts)
             if exchange.spoken is not None:
@@ -150,7 +156,7 @@ def _task(down: Downstream, envelope: Envelope) -> str | None:
 
 def _entry(down: Downstream, envelope: Envelope, caller: Caller, record: Record) -> Entry:
     """Who spends. What the key says goes before what the request says: nobody spends in another's name."""
-    record.model, record.stream, record.key = envelope.model, envelope.stream, caller.key or None
+    record.model, record.stream, record.key = envelope.model[:LONGEST_NAME], envelope.stream, caller.key or None
     user = caller.user or _said(down, envelope, "user", envelope.user)
     agent = caller.agent or _said(down, envelope, "agent")
     record.user, record.agent, record.team = user or None, agent or None, caller.team or None

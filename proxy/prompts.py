@@ -1,7 +1,8 @@
 """What was asked and answered, as the log may show it if it is told to: redacted first, then shortened. Pure.
 
-Redacting knows shapes, not meanings: keys, tokens, private keys, e-mail addresses, cards, accounts. Whoever lets the
-log show prompts must expect names and stories in it all the same.
+Redacting knows shapes, not meanings: keys, tokens, private keys, passwords that are called so, e-mail addresses, cards,
+accounts. What is encoded, spelled with other letters, or split goes by unseen. Whoever lets the log show prompts must
+expect names and stories in it all the same.
 """
 
 import re
@@ -63,6 +64,11 @@ def mod97(account: str) -> bool:
 
 _WORD = r"(?<![A-Za-z0-9])"
 _BLOCK = r"(?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----"
+_SECRET = (
+    r"(?:password|passwd|passphrase|pwd|secret(?:[_-]?access)?(?:[_-]?key)?|(?:api|private|account|access)[_-]?key"
+    r"|(?:access|refresh|auth|api|id)?[_-]?token)"
+)
+_IS = r"[\\\"']{0,4}\s?[:=]\s?[\\\"']{0,4}"  # as JSON has it, too, and JSON in JSON
 # In this order; no pattern goes back over what it has read, so that no prompt keeps the process busy.
 SHAPES: tuple[tuple[re.Pattern[str], Redact], ...] = (
     (re.compile(rf"-----BEGIN {_BLOCK}.*?(?:-----END {_BLOCK}|\Z)", re.DOTALL), _as("private key")),
@@ -71,14 +77,19 @@ SHAPES: tuple[tuple[re.Pattern[str], Redact], ...] = (
     (re.compile(rf"{_WORD}AIza[\w-]{{10,}}", re.ASCII), _as("key")),  # Google
     (re.compile(rf"{_WORD}A(?:KI|SI)A[A-Z0-9]{{16,}}"), _as("key")),  # AWS
     (
-        re.compile(rf"{_WORD}(?:gh[opsru]|github_pat|glpat|hf|npm|xox[abeoprs]|gsk|xai)[-_][\w-]{{16,}}", re.ASCII),
+        re.compile(
+            rf"{_WORD}(?:gh[opsru]|github_pat|glpat|hf|npm|xox[abeoprs]|gsk|xai|fw|pplx|r8|pypi)[-_][\w-]{{16,}}",
+            re.ASCII,
+        ),
         _as("key"),
     ),
     (re.compile(rf"(?i)({_WORD}bearer\s{{1,8}})[\w.~+/=-]{{8,}}", re.ASCII), _after("token")),
     (
-        re.compile(rf"(?i)({_WORD}(?:password|passwd|secret|api[_-]?key)[\"']?\s?[:=]\s?[\"']?)[^\s\"',;]{{6,}}"),
-        _after("secret"),
+        re.compile(rf"(?i)({_WORD}authorization{_IS}(?:[a-z]{{2,12}}\s{{1,8}})?)[\w.~+/=-]{{8,}}", re.ASCII),
+        _after("token"),
     ),
+    (re.compile(rf"(?i)({_WORD}{_SECRET}{_IS})[^\s\"',;]{{6,}}"), _after("secret")),
+    (re.compile(r"(://[^\s/:@\"']{0,64}:)[^\s/@\"']{1,256}(?=@)"), _after("secret")),  # of a URL
     (re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"), _as("e-mail")),
     (re.compile(rf"{_WORD}[A-Z]{{2}}[0-9]{{2}}(?: ?[A-Z0-9]){{11,60}}(?![a-z0-9])"), _iban),
     (re.compile(r"[0-9](?:[ -]?[0-9]){12,}"), _card),

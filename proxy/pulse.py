@@ -24,7 +24,7 @@ from proxy.health.circuit import State
 from proxy.health.pace import sketch
 from proxy.ledger import Counter, labels
 from proxy.ledger import end as window_end
-from proxy.series import KEPT, MINUTE, Minute, Point, Series
+from proxy.series import KEPT, MINUTE, Minute, Point, Series, rise
 from proxy.store import Board, Notice, Store, StoreError
 from proxy.store.patience import Patience, end
 from proxy.telemetry import Record
@@ -39,6 +39,7 @@ _FAILURES = frozenset(kind.value for kind, row in EFFECTS.items() if kind and _I
 _TURN_SECONDS = 1.0
 _SHARE_SECONDS = 5.0
 _READ_SECONDS = 15.0
+_RESTS = 100  # times as long as a read took: of many counters it is dear, for the store and for whoever holds money
 _STORE_SECONDS = 1.0  # that an answer of the store is waited for
 _TRIES = 3  # of a pin whose last state was not known
 _MOST_HEARD = 1_000  # replicas; a board that somebody else fills must not fill this process
@@ -98,6 +99,7 @@ class Pulse:
         self._others: dict[str, tuple[int, Series]] = {}  # by key: the serial number, and what stands there
         self._complained: set[str] = set()
         self._shared, self._read = -_SHARE_SECONDS, -_READ_SECONDS  # when it was last done, or tried
+        self._rested = 0.0  # until when the store is left alone
         self._curves: dict[tuple[str, str], list[Point]] = {}  # by label and scope
         self._days: dict[str, Mapping[str, Counter]] = {}  # by label; those of this month that are over
         self._hour = 0  # in which they were read
@@ -183,13 +185,14 @@ class Pulse:
     async def refresh(self, seconds: float) -> None:
         """Ask how budgets stand, if what is known is older than so many seconds. Never raises."""
         now = self._clock()
-        if now - self._read < seconds:
+        if now < self._rested or now - self._read < seconds:
             return
         self._read = now
         try:
             async with Patience(_STORE_SECONDS):
                 self._take(await self._counted())
             await self._recollect()
+            self._rested = now + _RESTS * (self._clock() - now)
         except Exception as error:  # whatever it is, the next time may see it gone
             if self.away_since is None:
                 self.away_since = self.now()
@@ -200,7 +203,7 @@ class Pulse:
             structlog.get_logger().info("dashboard fresh again")
 
     def _watch(self) -> None:
-        """Note the turns of circuits. One that turned while nobody looked is told by what it is now."""
+        """Note the turns of circuits: by what one is now, if it turned unseen; not the reset of one that was well."""
         if self.fleet is None:
             return
         now, oldest = self.fleet.now(), self.fleet.now() - KEPT * MINUTE
@@ -209,7 +212,8 @@ class Pulse:
             turned = cell.circuit
             state = circuit.state(turned, now)
             at = turned.until if state == "half_open" else turned.since
-            if at > oldest and self._states.get(key) != (state, at):
+            before, when = self._states.get(key, ("", 0))
+            if at > oldest and (before, when) != (state, at) and not before == state == "closed":
                 self.turns.append(Turn(at, *key, state, turned.why if turned.opened else ""))
             self._states[key] = state, at
 
@@ -256,7 +260,7 @@ class Pulse:
                 del self._curves[label, scope]
         for scope in self._scopes(money.day):
             if (today, scope) in self._curves or len(self._curves) < _MOST_CURVES:
-                _rise(self._curves.setdefault((today, scope), []), money.at, money.day.get(scope, Counter()).used)
+                rise(self._curves.setdefault((today, scope), []), money.at, money.day.get(scope, Counter()).used)
 
     def _scopes(self, counters: Mapping[str, Counter]) -> dict[str, None]:
         """Those of the budgets of a day, each once."""
@@ -309,11 +313,3 @@ def _minute(record: Record) -> Minute:
         failures=Count(attempt.provider for attempt in reached if attempt.outcome in _FAILURES),
         first=sketch([first]).counts if first is not None else {},
     )
-
-
-def _rise(curve: list[Point], at: int, used: int) -> None:
-    """One point a minute; where it is level, its two ends are enough."""
-    if len(curve) > 1 and (curve[-1][0] // MINUTE == at // MINUTE or curve[-2][1] == curve[-1][1] == used):
-        curve[-1] = at, used
-    else:
-        curve.append((at, used))

@@ -13,6 +13,8 @@ from pathlib import Path
 import structlog
 
 from proxy import configuration
+from proxy.aliases import shown as alias
+from proxy.catalog import Catalog
 from proxy.engine import Engine, Estate
 from proxy.settings import Settings, SettingsError
 from proxy.upstream import Upstream
@@ -46,10 +48,13 @@ class Reconfiguration:
         take: Callable[[Engine], None],
         turn: Callable[[Settings], Awaitable[None]],
         files: Sequence[Path] = (),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._engine, self._estate = engine, estate
         self._read, self._take, self._turn = read, take, turn
+        self._sleep = sleep
         self._files = tuple(files)
+        self._asked = False  # and not begun
         self._seen = _digest(self._files)
         self._turns = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,8 +66,10 @@ class Reconfiguration:
             self._run(self._watch())
 
     def ask(self) -> None:
-        """Read it again, soon. Safe to call from a signal's handler on the event loop."""
-        self._run(self._reload())
+        """Read it again, soon. Safe to call from a signal's handler on the event loop; a hundred calls are one."""
+        if not self._asked:
+            self._asked = True
+            self._run(self._reload())
 
     async def close(self) -> None:
         """Look no more, and let go of all connections of engines before this one."""
@@ -80,13 +87,15 @@ class Reconfiguration:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await self._sleep(_LOOK_SECONDS)
             seen = await asyncio.to_thread(_digest, self._files)
-            if seen != self._seen:
-                # Twice the same, so that a file is not read while it is being written.
-                await asyncio.sleep(_LOOK_SECONDS / 4)
-                self._seen = await asyncio.to_thread(_digest, self._files)
-                await self._reload()
+            while seen != self._seen:
+                # Twice the same, so that a file is not read while it is being written: half of it may be good YAML.
+                await self._sleep(_LOOK_SECONDS / 4)
+                before, seen = seen, await asyncio.to_thread(_digest, self._files)
+                if seen == before:
+                    self._seen = seen
+                    await self._reload()
 
     async def _reload(self) -> None:
         log = structlog.get_logger()
@@ -103,37 +112,51 @@ class Reconfiguration:
     async def reload(self) -> list[configuration.Change]:
         """Read it, check it, apply it. What has changed; raises `Refused`."""
         async with self._turns:
-            before = self._engine.settings
+            self._asked = False
+            before, table = self._engine.settings, self._engine.book.catalog
             try:
                 settings = await asyncio.to_thread(self._read)
             except SettingsError as error:
                 raise Refused(error.faults) from error
             changes = configuration.difference(configuration.rows(before), configuration.rows(settings))
+            changes += _moved(before, settings)
             if not changes:
                 return []
             _check(settings, before)
-            await self._apply(settings)
+            await self._apply(settings, table)
             return changes
 
-    async def _apply(self, settings: Settings) -> None:
+    async def _apply(self, settings: Settings, table: Catalog) -> None:
         engine = Engine(settings, self._estate)
-        # The price table has a watcher of its own: what it found stays in force.
-        engine.book.take(self._engine.book.catalog)
         await engine.upstream.__aenter__()
-        await self._turn(settings)
+        try:
+            await self._turn(settings)
+        except BaseException:
+            await engine.upstream.__aexit__()
+            raise
+        # From here on nothing waits. The price table has a watcher of its own: what that found meanwhile is the newest.
         former, self._engine = self._engine, engine
+        if former.book.catalog is not table:
+            engine.book.take(former.book.catalog)
         self._estate.purse.configured, self._estate.purse.rules = settings.budgets, settings.spending
         self._estate.fleet.policy = settings.health
         self._estate.till.longest = max(self._estate.till.longest, settings.timeouts.longest)
         self._take(engine)
         self._former.add(former.upstream)
-        self._run(self._let_go(former))
+        self._run(self._let_go(former.upstream, former.settings.timeouts.longest))
 
-    async def _let_go(self, former: Engine) -> None:
-        """Of its connections, when the last request that began with it must be over."""
-        await asyncio.sleep(former.settings.timeouts.longest + 1)
-        self._former.discard(former.upstream)
-        await former.upstream.__aexit__()
+    async def _let_go(self, upstream: Upstream, longest: float) -> None:
+        """Of the connections of an engine, when the last request that began with it must be over. What else it had (a
+        price table, above all) is not kept for so long."""
+        await self._sleep(longest + 1)
+        self._former.discard(upstream)
+        await upstream.__aexit__()
+
+
+def _moved(before: Settings, after: Settings) -> list[configuration.Change]:
+    """Patterns go first one first, so that their order is a value, too."""
+    old, new = ([alias(group) for group in settings.groups] for settings in (before, after))
+    return [configuration.Change("aliases", old, new)] if old != new and sorted(old) == sorted(new) else []
 
 
 def _check(settings: Settings, before: Settings) -> None:

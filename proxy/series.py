@@ -159,3 +159,11 @@ def thinned(points: Sequence[T], most: int) -> list[T]:
     if len(points) <= most:
         return list(points)
     return [points[n * (len(points) - 1) // (most - 1)] for n in range(most)]
+
+
+def rise(curve: list[Point], at: int, used: int) -> None:
+    """Go on with a curve: one point a minute; where it is level, its two ends are enough."""
+    if len(curve) > 1 and (curve[-1][0] // MINUTE == at // MINUTE or curve[-2][1] == curve[-1][1] == used):
+        curve[-1] = at, used
+    else:
+        curve.append((at, used))

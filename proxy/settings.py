@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from proxy import aliases, providers, resilience, spending
+from proxy import aliases, document, providers, resilience, spending
 from proxy import catalog as catalogs
 from proxy.bound import Rules
 from proxy.budget import Budget
 from proxy.catalog import Catalog, Group
+from proxy.document import DocumentError
 from proxy.environment import Environment, Secret, Sources, flag, reason, wrong_with
 from proxy.health import Policy
 from proxy.prices import PriceTableError
@@ -239,12 +240,12 @@ def _file(env: Environment, path: str | None) -> File:
     if path is None:
         return File()
     try:
-        raw: Any = msgspec.yaml.decode(Path(path).read_bytes())
+        raw = document.read(Path(path).read_bytes())
     except OSError as error:
         env.faults.append(f"{path}: {reason(error)}")
         return File()
-    except ValueError as error:  # msgspec's errors, PyYAML's, and those of the dates it makes
-        env.faults.append(f"{path}: {' '.join(str(error).split())}")
+    except DocumentError as error:
+        env.faults.append(f"{path}: {error}")
         return File()
     env.note(path, raw)
     try:

@@ -15,7 +15,7 @@ from proxy.bound import Rules
 from proxy.budget import MOST, Budget, Limit, limits
 from proxy.cost import NANO
 from proxy.environment import Environment
-from proxy.ledger import DIMENSIONS, Entry, Window
+from proxy.ledger import DIMENSIONS, OPTIONAL, Entry, Window
 
 _DOLLARS = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,9})?", re.ASCII)
 _EXPECTED = 'USD as a decimal, more than 0 and at most 9000000, such as "12.50"'
@@ -45,6 +45,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         for window, amount in amounts.items():
             dimension = named[0] if named else ""
             value = getattr(self, dimension) if dimension else ""
+            if dimension in OPTIONAL and not value:
+                raise ValueError(f'`{dimension}` is a name, or "*": who has none is counted in none')
             yield Budget(limit=nano(str(amount)), window=window, dimension=dimension, value=value)
 
 
@@ -92,20 +94,23 @@ class Purse:
         self.configured = tuple(configured)
         self.rules = rules or Rules()
         self._of_keys: dict[str, tuple[Budget, ...]] = {}
+        self._gone: set[str] = set()  # keys that are revoked: what is still under way counts, and nobody asks for more
 
     def __bool__(self) -> bool:
         return bool(self.configured or self._of_keys)
 
-    def give(self, key: str, budgets: Sequence[Budget]) -> None:
-        """These are the budgets of a key now; none: it has none any more."""
+    def give(self, key: str, budgets: Sequence[Budget], *, gone: bool = False) -> None:
+        """These are the budgets of a key now; none: it has none any more. `gone`: nobody can use it any more."""
+        (self._gone.add if gone else self._gone.discard)(key)
         if budgets:
             self._of_keys[key] = tuple(budgets)
         else:
             self._of_keys.pop(key, None)
 
     def all(self) -> tuple[Budget, ...]:
-        """All of them."""
-        return (*self.configured, *(budget for budgets in self._of_keys.values() for budget in budgets))
+        """All of them, to be shown; not those of keys that are gone."""
+        living = (budgets for key, budgets in self._of_keys.items() if key not in self._gone)
+        return (*self.configured, *(budget for budgets in living for budget in budgets))
 
     def of(self, entry: Entry) -> tuple[Limit, ...]:
         """Those that apply to a row; a key's own are found by its name, however many keys there are."""

@@ -50,8 +50,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Timings(msgspec.Struct, omit_defaults=True):
     """Where the time went, until the first part of the answer; milliseconds. 0: none; None: it never came to that.
 
-    `overhead` is our own: what is left of `Record.first_part` when all the others are taken off. After the first part a
-    stream is passed on as it comes, so that our own time there cannot be told from the vendor's.
+    `overhead` is our own: what is left of `Record.first_part` when all the others are taken off, and what was waited
+    for until the request's body was here, for remote images and for the key's quota. After the first part a stream is
+    passed on as it comes, so that our own time there cannot be told from the vendor's.
     """
 
     queue: float = 0.0  # for a vendor's rate limit, or until a retry
@@ -174,7 +175,12 @@ FIELDS: dict[str, Field] = {
     "vendors_ms": Field("milliseconds", "with all vendors who were asked, until the first part of the answer", _ASKED),
     "connect_ms": Field("milliseconds", "until the connection that answered was made", "it was not open already"),
     "first_byte_ms": Field("milliseconds", "from the sending until the vendor's answer began", _ANSWERED),
-    "overhead_ms": Field("milliseconds", "our own: `first_part_ms` without queue, hold and vendors", _ANSWERED),
+    "overhead_ms": Field(
+        "milliseconds",
+        "our own: `first_part_ms` without queue, hold and vendors, nor what the request's body, remote images and the "
+        "key's quota were waited for",
+        _ANSWERED,
+    ),
     "trace_id": Field("", "W3C trace id, 32 hexadecimal digits", _TRACED),
     "span_id": Field("", "our own span in it, 16 hexadecimal digits", "OpenTelemetry is on"),
     "parent_span_id": Field("", "the client's span", "the client sent `traceparent`"),

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from adapters import ADAPTERS
-from adapters.base import Call, Failure, Fetched, Stamp, Target
+from adapters.base import Call, Failure, Fetched, Stamp, Target, Usage
 from adapters.envelope import Envelope
 from adapters.heard import Heard
 from proxy import ledger, tokens
@@ -64,6 +64,7 @@ class Exchange(msgspec.Struct):
     keep: bool = False  # the words of the answer are wanted for the log
     asking: int = 0  # vendors that are waited for
     since: float = 0.0  # seconds, by the clock: since when at least one of them is
+    aside: float = 0.0  # seconds that neither we took nor a vendor: until the letter was here, for images, at the quota
 
     def ask(self, toll: Toll, now: float) -> None:
         """A vendor is asked: from now on the time is not ours."""
@@ -86,6 +87,11 @@ class Exchange(msgspec.Struct):
         if not self.asking:
             self._took("hold", seconds)
 
+    def apart(self, seconds: float) -> None:
+        """So long it waited for who is neither we nor a vendor; while one is asked, that is the vendor's time."""
+        if not self.asking:
+            self.aside += seconds
+
     def paused(self, seconds: float) -> None:
         """So long it waited for a rate limit, or until a retry."""
         self._took("queue", seconds)
@@ -95,13 +101,19 @@ class Exchange(msgspec.Struct):
             timings = self.record.timings
             setattr(timings, what, round(getattr(timings, what) + seconds * 1000, 3))
 
-    @property
-    def tokens(self) -> int:
-        """How many it took, as far as is known by now: of who was not told, by the length of what was heard."""
-        used = self.record.usage
-        if used is not None:
-            return used.prompt + used.completion
-        return self.spoken.heard.size // _BYTES_PER_TOKEN if self.spoken is not None else 0
+    def tokens(self, prompt: int) -> int:
+        """How many it took, as far as is known by now. What no vendor has told goes by a guess of the `prompt`, and by
+        the length of what was heard: who leaves before the end takes no less than that."""
+        if all(toll.end.free for toll in self.tolls):
+            return 0
+        told, toll = self.record.usage or Usage(), self.spoken
+        if toll is not None and toll.end.told:
+            return told.prompt + told.completion
+        heard = 0
+        if toll is not None:
+            toll.heard.text()  # before that, its size is that of what the words are wrapped in
+            heard = toll.heard.size // _BYTES_PER_TOKEN
+        return (told.prompt or prompt) + max(told.completion, heard)
 
     @property
     def under_way(self) -> int:

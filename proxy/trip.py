@@ -265,7 +265,9 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _give_back(self, exchange: Exchange, failed: Failed) -> None:
         """Others follow: the money of those who failed may be needed for them."""
+        began = self.clock()
         for candidate, failure in failed:
             for toll in exchange.tolls:
                 if toll.target is candidate.target and not toll.settled:
                     await self.forward.tolls.give_back(toll, exchange, toll.failure or failure)
+        exchange.held(self.clock() - began)

@@ -73,6 +73,7 @@ WANTED = [
     r"exit code 2",
     r"configuration taken",
     r"revoked",
+    r"auto: strategy capability, task creative",
     r'"object":"feedback"',
     r"^True$|\nTrue\n",
     r"Echo: Hello",

@@ -26,7 +26,7 @@ RANKS = {
     "keys quota feedback series",
     2: "environment presets providers settings auth upstream downstream images memory telemetry store tokenizer "
     "journal till books alerts metrics reload pricing spending headers export aliases timeouts resilience "
-    "fleet decisions queue roster turnstile traceparent configuration otel pulse prompts",
+    "fleet decisions queue roster turnstile traceparent configuration otel pulse prompts document",
     3: "gate forward meter toll race chooser trip",
     4: "api admin vitals dashboard",
     5: "engine reconfiguration app live",

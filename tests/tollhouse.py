@@ -120,12 +120,14 @@ class Tollhouse:
         with self._news:
             return "".join(self._said["stderr"])
 
-    def wait_log(self, event: str, *, timeout: float = 5, **fields: Any) -> dict[str, Any]:
-        """The first line of the log, past or to come, with this event and these fields."""
+    def wait_log(
+        self, event: str, *, timeout: float = 5, such: Callable[[dict[str, Any]], bool] = bool, **fields: Any
+    ) -> dict[str, Any]:
+        """The first line of the log, past or to come, with this event and these fields, that is `such`."""
         wanted = {"event": event, **fields}
 
         def fits() -> dict[str, Any] | None:
-            return next((line for line in self._logs if wanted.items() <= line.items()), None)
+            return next((line for line in self._logs if wanted.items() <= line.items() and such(line)), None)
 
         return self._wait(fits, f"no line {wanted} in the log", timeout)
 

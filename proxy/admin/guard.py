@@ -13,7 +13,7 @@ from adapters.base import Failure, Kind
 from proxy.admin.origin import SAFE, local, loopback, ours
 from proxy.admin.session import COOKIE, Sessions
 
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -88,9 +88,10 @@ def near(connection: Connection) -> bool:
 
 def _open(connection: Connection) -> None:
     """Without an admin key. A page may add any header, and have any name that leads to this machine; but it cannot make
-    its browser call it by a name of this machine, nor be silent about where the page is from."""
+    its browser call it by a name of this machine, nor be silent about where the page is from. The address of the caller
+    is not looked at: whoever calls from this machine may name another (`X-Forwarded-For`), and pages can do that."""
     anonymous = connection.app.state.get("anonymous", False)
-    if not anonymous and _from_loopback(connection) and not _called_local(connection):
+    if not anonymous and not _called_local(connection):
         raise Failure(
             Kind.CALLER,
             "Without TOLLHOUSE_ADMIN_KEY this is for callers on this machine, who call it localhost or 127.0.0.1.",

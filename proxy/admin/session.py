@@ -1,8 +1,9 @@
 """Who has signed in to the dashboard: a cookie that a browser keeps, of which nothing is kept here.
 
-The cookie is `EXPIRY.NONCE.HMAC`. The key of the HMAC is derived from the admin key, so every replica knows the cookies
-of all others, and another admin key ends all sessions. It is good for half an hour. To sign out is to forget it:
-whoever has copied it before can use it for the rest of its half hour.
+The cookie is `EXPIRY.BEGAN.NONCE.HMAC`. The key of the HMAC is derived from the admin key, so every replica knows the
+cookies of all others, and another admin key ends all sessions. It is good for half an hour, and goes on if it is
+renewed in time, until twelve hours after signing in. To sign out is to forget it: whoever has copied it before can use
+it, and renew it, until then.
 """
 
 import hashlib
@@ -15,12 +16,14 @@ from proxy.environment import Secret
 
 COOKIE = "tollhouse_session"
 SECONDS = 30 * 60
-_LABEL = b"tollhouse dashboard session 1"
+LONGEST = 12 * 3_600  # seconds from signing in: however often it is renewed, then the key is asked for again
+_LABEL = b"tollhouse dashboard session 2"
 
 
-def sign(admin_key: str, now: int, nonce: str) -> str:
-    """A session that begins `now` (seconds since the epoch). `nonce` has no dot in it."""
-    said = f"{now + SECONDS}.{nonce}"
+def sign(admin_key: str, now: int, nonce: str, began: int | None = None) -> str:
+    """A session that begins `now`, or goes on since it `began` (seconds since the epoch). `nonce` has no dot in it."""
+    began = now if began is None else began
+    said = f"{min(now + SECONDS, began + LONGEST)}.{began}.{nonce}"
     return f"{said}.{_mac(admin_key, said)}"
 
 
@@ -55,7 +58,17 @@ class Sessions:
 
     def begin(self) -> str | None:
         """The text of a new one; None if there is no key, so that nobody needs one."""
-        return None if self._key is None else sign(self._key.reveal(), int(self._wall()), secrets.token_hex(16))
+        return self._signed(None)
+
+    def renewed(self, text: str) -> str | None:
+        """The text of the same one, for half an hour from now, or until it has lasted long enough; None if it is none,
+        or over."""
+        return self._signed(int(text.split(".")[1])) if self.expiry(text) else None
+
+    def _signed(self, began: int | None) -> str | None:
+        if self._key is None:
+            return None
+        return sign(self._key.reveal(), int(self._wall()), secrets.token_hex(16), began)
 
     def expiry(self, text: str | None) -> int | None:
         """When the session of this cookie is over; None if it is none."""

@@ -1,5 +1,5 @@
 """Signing in to the dashboard with the admin key, and out. A page that stays open looks at `GET` every few minutes: so
-its session goes on."""
+its session goes on, for half a day at most."""
 
 from typing import Any
 
@@ -44,11 +44,13 @@ async def session_begin(request: Asked) -> Response[None]:
 
 @get("/dashboard/session", media_type=MediaType.JSON, sync_to_thread=False)
 def session_state(request: Asked, state: State) -> Response[bytes]:
-    """Whether one must sign in, whether one has, and until when. A session that is half over is begun anew."""
+    """Whether one must sign in, whether one has, and until when. A session whose half hour is half over is renewed, but
+    not for ever: after twelve hours one must sign in again."""
     sessions = sessions_of(request)
-    expiry = sessions and sessions.expiry(request.cookies.get(COOKIE))
+    came = request.cookies.get(COOKIE)
+    expiry = sessions and sessions.expiry(came)
     cookies = []
-    if sessions and expiry and expiry - sessions.now() < SECONDS / 2 and (text := sessions.begin()):
+    if sessions and came and expiry and expiry - sessions.now() < SECONDS / 2 and (text := sessions.renewed(came)):
         cookies.append(_cookie(request, text))
         expiry = sessions.expiry(text)
     said = {

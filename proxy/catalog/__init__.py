@@ -112,6 +112,8 @@ class Catalog:
         Without `fallback` only the model that was asked for; `auto` and groups keep all their candidates, to choose
         from. A group goes before a model of its name, not before `auto`; a pattern not before `provider/model` either.
         """
+        if len(name) > LONGEST_NAME:  # it would be forwarded, logged and counted, again and again
+            raise no_such(name)
         rows = sorted(providers, key=lambda row: row.name != primary)
         if name == AUTO:
             return self._auto(rows)

@@ -76,7 +76,7 @@ def parser(words: Sequence[str]) -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(
         prog="tollhouse",
-        usage="tollhouse COMMAND ...",
+        usage="tollhouse COMMAND ...\n       tollhouse --help",
         description=f"One OpenAI-compatible door to OpenAI, Anthropic and Gemini.\n\n{_listed()}",
         epilog=_EPILOG,
         formatter_class=raw,

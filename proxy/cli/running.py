@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -71,6 +72,8 @@ def demo(given: argparse.Namespace) -> int:
 
 
 def _run(settings: Settings, again: Callable[[], Settings], *, control: str | None = None) -> int:
+    if hasattr(signal, "SIGHUP"):  # it asks for the configuration to be read anew: until somebody listens, for nothing
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     import structlog  # here, and the server too: --help and a bad configuration are answered without them
 
     from proxy import app, otel, server, telemetry
@@ -85,7 +88,7 @@ def _run(settings: Settings, again: Callable[[], Settings], *, control: str | No
 
     def announce(port: int) -> None:
         url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
-        log.info("listening", url=f"{url}/v1", version=__version__, **state(settings))
+        log.info("listening", url=f"{url}/v1", dashboard=f"{url}/dashboard", version=__version__, **state(settings))
         if control is not None:
             from proxy.demo import snippets
 
@@ -205,4 +208,4 @@ def _auth(settings: Settings) -> str:
         return f"client keys {', '.join(names)}"
     if settings.managed_keys:
         return "managed keys (TOLLHOUSE_MANAGED_KEYS)"
-    return "open (no client keys)"
+    return "open (no client keys), until a managed key is made"

@@ -20,6 +20,7 @@ from proxy.dashboard.snapshot import Audience, Parts, audience, joined
 MOST = 32  # who look at once, at one process
 _STEP_SECONDS = 1.0
 _QUIET_SECONDS = 15.0  # then something is said, so that nobody on the way takes the connection for dead
+_DEAF_SECONDS = 10.0  # whoever takes nothing for so long is not there any more, and has no place
 _JSON = [(b"content-type", b"application/json")]
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -30,15 +31,18 @@ _HEADERS = [
 
 
 class Listener:
-    """One who looks: what it was told last, and when it last heard anything. `clock` in seconds."""
+    """One who looks: what it was told last, and when it last heard anything. `clock` in seconds, and so is `patience`
+    with one who does not read what it is told."""
 
-    def __init__(self, looking: Audience, send: Send, clock: Callable[[], float]) -> None:
-        self._looking, self._send, self._clock = looking, send, clock
+    def __init__(
+        self, looking: Audience, send: Send, clock: Callable[[], float], patience: float = _DEAF_SECONDS
+    ) -> None:
+        self._looking, self._send, self._clock, self._patience = looking, send, clock, patience
         self._told: Parts = {}
         self._spoke = 0.0
 
     async def tell(self) -> None:
-        """What is new; if nothing is for a while, that we are here."""
+        """What is new; if nothing is for a while, that we are here. Cancels itself if it is not heard."""
         parts, now = await self._looking.parts(), self._clock()
         new = {name: part for name, part in parts.items() if self._told.get(name) != part}
         if new:
@@ -50,7 +54,11 @@ class Listener:
         self._told, self._spoke = parts, now
 
     async def _say(self, words: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": words, "more_body": True})
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._send({"type": "http.response.body", "body": words, "more_body": True})
+        except TimeoutError:
+            raise asyncio.CancelledError from None
 
 
 @asgi("/dashboard/events", guards=[guard], copy_scope=False)

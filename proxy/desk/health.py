@@ -23,6 +23,7 @@ _COLUMNS = (
     Column("failed", right=True, spare=True),
     Column("in flight", right=True, spare=True),
 )
+_LINE, _WAY = " (line)", " (way there)"  # of a provider: what the API calls it, and what it is called here
 _STYLES = {"open": "bold red", "closed": "green"}
 
 
@@ -129,7 +130,7 @@ def reset(client: Client, screen: Screen, provider: str, model: str | None, *, a
     """Close its circuits, on all replicas."""
     query = {} if model is None else {"model": model}
     body = client.post(f"/providers/health/{part(provider)}/reset", **query)
-    names = client.read(body, _Reset).reset
+    names = [name.replace(_LINE, _WAY) for name in client.read(body, _Reset).reset]
     if as_json:
         screen.raw(body)
     else:
@@ -162,7 +163,7 @@ def _rows(found: _Health) -> Iterator[_Row]:
     for name, provider in found.providers.items():
         yield _Row(name, provider)
         if provider.own.line.word != "closed":
-            yield _Row(f"{name} (way there)", provider.own.line)
+            yield _Row(f"{name}{_WAY}", provider.own.line)
         for model, said in provider.models.items():
             yield _Row(f"{name}/{model}", said, said)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _GAP = "  "
 _NOTHING = "-"
 _BAR = 16  # characters
+_PLAIN_BAR = "cyan"  # of a share, which is neither good nor bad
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ class Screen:
         if not self.terminal:
             print("\n".join(plain(columns, rows)), flush=True)
             return
-        self.console.print(_drawn(columns, rows, self.console.width))
+        self.console.print(drawn(columns, rows, self.console.width))
 
     @contextmanager
     def live(self) -> Iterator[Callable[[Sequence[Column], Sequence[Sequence[Cell]], str], None]]:
@@ -81,7 +82,7 @@ class Screen:
         with Live(console=self.console, auto_refresh=False, vertical_overflow="visible") as place:
 
             def show(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], below: str) -> None:
-                place.update(Group(_drawn(columns, rows, self.console.width), Text(tame(below), "dim")), refresh=True)
+                place.update(Group(drawn(columns, rows, self.console.width), Text(tame(below), "dim")), refresh=True)
 
             yield show
 
@@ -95,7 +96,7 @@ class Screen:
         return self._console
 
 
-def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int) -> "Group":
+def drawn(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int) -> "Group":
     """A table as rich draws it, of what fits and has something to say. Figures are never broken: names are."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -116,7 +117,8 @@ def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int)
             table.add_column("", width=_BAR)
             for row, cell in zip(drawn, cells, strict=True):
                 full = min(max(cell.full or 0.0, 0.0), 100.0)
-                row.append(ProgressBar(completed=full, width=_BAR, complete_style=cell.style or "bar.complete"))
+                style = cell.style or _PLAIN_BAR  # a full one too: rich would draw a budget that is used up in green
+                row.append(ProgressBar(completed=full, width=_BAR, complete_style=style, finished_style=style))
     for row in drawn:
         table.add_row(*row)
     out = [columns[index].name for index in said(rows, len(columns)) if index not in kept]

@@ -32,6 +32,7 @@ Nano = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 State = Literal["good", "expired", "replaced", "revoked", "unknown"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_LONGEST_NAME = 400  # characters of a model's; to hold patterns against one of megabytes takes seconds
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -119,7 +120,9 @@ def state(key: Key, digest: str, now: int) -> State:
 
 def allows(models: tuple[str, ...], asked: str) -> bool:
     """Whether a model may be asked for by this name: as the client writes it, `provider/model` and aliases included."""
-    return not models or any(fnmatchcase(asked, pattern) for pattern in models)
+    if not models:
+        return True
+    return len(asked) <= _LONGEST_NAME and any(fnmatchcase(asked, pattern) for pattern in models)
 
 
 def budgets(key: Key) -> tuple[Budget, ...]:

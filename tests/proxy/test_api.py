@@ -111,6 +111,12 @@ def test_alocked_door_opens_for_its_keys_only(
         pytest.param({"sec-fetch-site": "same-site"}, 403, id="another port of this machine"),
         pytest.param({"origin": "https://evil.test"}, 403, id="an old browser"),
         pytest.param({"origin": "null"}, 403, id="a page that hides where it is from"),
+        pytest.param(
+            {"host": "rebound.test:8080", "origin": "http://rebound.test:8080"},
+            403,
+            id="a page whose name was made to lead to this machine",
+        ),
+        pytest.param({"host": "tollhouse.test"}, 200, id="a program that has another name for this machine"),
     ],
 )
 def test_where_no_key_is_wanted_pages_of_others_spend_nothing(

@@ -124,5 +124,5 @@ async def test_the_time_until_the_first_part_is_told_apart(house: Desk) -> None:
     assert timings.first_byte is not None
     assert timings.first_byte <= timings.vendors
     whole = timings.queue + timings.hold + timings.vendors + timings.overhead
-    assert abs(whole - record.first_part) < 0.01
+    assert whole < record.first_part + 0.01  # nothing is told twice; what is missing is what the letter took to come
     assert [attempt.started for attempt in record.attempts] == sorted(attempt.started for attempt in record.attempts)

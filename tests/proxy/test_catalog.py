@@ -477,3 +477,12 @@ def test_what_contradicts_itself_is_refused_with_all_its_faults(entries, lines):
         load(text.encode())
     assert list(caught.value.faults) == lines
     assert str(caught.value) == "\n".join(lines)
+
+
+@pytest.mark.parametrize("prefix", ["openai/", "gpt-", "claude-", "gemini/"])
+def test_a_name_that_is_longer_than_any_vendors_is_nobodys(prefix):
+    longest = prefix.ljust(LONGEST_NAME, "x")
+    assert SHIPPED.route(longest, ALL).candidates[0].model in (longest, longest.removeprefix(prefix))
+    with pytest.raises(Failure) as caught:
+        SHIPPED.route(longest + "x", ALL)
+    assert (caught.value.status, caught.value.code) == (404, "model_not_found")

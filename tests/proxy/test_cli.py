@@ -193,8 +193,8 @@ def test_check_as_json_of_a_bad_configuration_has_its_faults(environ, faults):
 @pytest.mark.parametrize(
     ("environ", "admin", "auth"),
     [
-        ({}, "open (no TOLLHOUSE_ADMIN_KEY)", "open (no client keys)"),
-        ({"TOLLHOUSE_ADMIN_KEY": KEY}, "the admin key", "open (no client keys)"),
+        ({}, "open (no TOLLHOUSE_ADMIN_KEY)", "open (no client keys), until a managed key is made"),
+        ({"TOLLHOUSE_ADMIN_KEY": KEY}, "the admin key", "open (no client keys), until a managed key is made"),
         (
             {"TOLLHOUSE_ADMIN_KEY": KEY, "TOLLHOUSE_MANAGED_KEYS": "true"},
             "the admin key",

@@ -161,6 +161,7 @@ def test_an_open_circuit_is_bad_news_and_a_reset_is_the_end_of_it(house, simulat
 
     done = asked(house, "health", "reset", "openai", "gpt-4o")
     assert done.stdout == "Closed, on all replicas: openai/gpt-4o.\n"
+    assert asked(house, "health", "reset", "openai").stdout.endswith(", openai, openai (way there).\n")
     assert asked(house, "health").returncode == 0
 
 

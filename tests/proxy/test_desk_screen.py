@@ -1,10 +1,13 @@
 """Tables for whatever reads on: in their place, whole, and without orders to the terminal."""
 
+from io import StringIO
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from proxy.desk.screen import Cell, Column, fitting, plain, tame
+from proxy.desk.screen import Cell, Column, drawn, fitting, plain, tame
 
 COLUMNS = (Column("name"), Column("USD", right=True), Column("until"))
 
@@ -87,3 +90,12 @@ def test_a_cell_in_any_row_makes_a_column():
 
 def test_without_rows_there_is_nothing_to_fit():
     assert fitting(WIDE, [], 80) == ([], True)
+
+
+@pytest.mark.parametrize("full", [50.0, 100.0, 250.0])
+@pytest.mark.parametrize(("style", "code"), [("red", "31"), ("", "36")])
+def test_a_bar_has_the_colour_of_its_cell_when_it_is_full_too(full, style, code):
+    console = Console(file=StringIO(), force_terminal=True, color_system="standard", width=60, _environ={})
+    console.print(drawn([Column("used")], [[Cell("x", style, full=full)]], console.width))
+    assert isinstance(console.file, StringIO)
+    assert f"\x1b[{code}m━" in console.file.getvalue()

@@ -84,6 +84,10 @@ def test_what_is_not_said_so_is_refused_and_its_place_is_named(raw: bytes, param
     assert said in failure.message
 
 
+def test_a_client_can_tell_a_member_that_nobody_knows_by_its_code() -> None:
+    assert (refusal(body(stars=5)).code, refusal(body(score=2)).code) == ("unknown_parameter", None)
+
+
 @settings(deadline=None)
 @given(
     st.binary(max_size=60) | st.recursive(st.none() | st.text() | st.floats(), st.lists).map(json.dumps).map(str.encode)

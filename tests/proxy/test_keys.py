@@ -200,6 +200,13 @@ def test_a_key_may_ask_for_what_its_patterns_take(models, asked, allowed):
     assert keys.allows(models, asked) is allowed
 
 
+def test_a_name_longer_than_any_model_has_is_held_against_no_pattern():
+    """One of megabytes kept the whole process busy for seconds."""
+    assert keys.allows(("a*",), "a" * 400) is True
+    assert keys.allows(("a*",), "a" * 401) is False
+    assert keys.allows((), "a" * 401) is True
+
+
 @given(st.text(max_size=30), st.lists(st.text(min_size=1, max_size=10), min_size=1, max_size=3))
 def test_a_pattern_never_fails_whatever_is_asked(asked, models):
     assert keys.allows(tuple(models), asked) in (True, False)

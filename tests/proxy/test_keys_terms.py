@@ -31,6 +31,7 @@ def read(**members: Any) -> Terms:
         ("team", "Nachrichten & Wetter", "team", "Nachrichten & Wetter"),
         ("expires", "90d", "expires", NOW + 90 * 24 * HOUR),
         ("models", ["gpt-4o*", "auto", "gpt-4o*"], "models", ("gpt-4o*", "auto")),
+        ("models", ["*"], "models", ("*",)),
         ("daily", "12.50", "daily", 12_500_000_000),
         ("monthly", 3, "monthly", 3_000_000_000),
         ("requests_per_minute", 1, "requests", 1),

@@ -294,6 +294,20 @@ def test_who_and_where_a_provider_is(provider, found):
     assert server(provider) == found
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("mistral", "mistral_ai"), ("xai", "x_ai"), ("azure", "azure.ai.openai"), ("groq", "groq")]
+)
+def test_a_provider_is_called_as_the_conventions_call_it(ours, theirs):
+    assert server(Provider(name=ours, vendor="openai", base_url="https://host/v1", key=None)).name == theirs
+
+
+def test_times_and_tokens_are_counted_in_the_buckets_that_the_conventions_advise():
+    seconds, tokens = ([bound * 2**n for n in range(14)] for bound in (0.01, 1))
+    found = {name: list(made.buckets) for name, made in INSTRUMENTS.items()}
+    assert found["gen_ai.client.operation.duration"] == seconds
+    assert found["gen_ai.client.token.usage"] == [one**2 for one in tokens]
+
+
 def test_what_was_not_decided_and_not_used_is_not_said():
     record = whole(decision=None, usage=None, stream=False, attempts=[Attempt("gemini", "gemini-3.8-flash", "ok", 1.0)])
     assert not {"tollhouse.strategy", "tollhouse.order", "tollhouse.hedged"} & set(of_request(record))

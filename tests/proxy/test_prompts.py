@@ -27,6 +27,8 @@ SECRETS = {
         "xoxb-123456789012-abcdefghijkl",
         "hf_abcdefghijklmnopqrstuvwx",
         "gsk_abcdefghijklmnopqrstuvwx",
+        "fw_abcdefghijklmnopqrstuvwx",
+        "pplx-abcdefghijklmnopqrstuvwx",
     ],
     "token": [
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.SflKxwRJSMeKKF2QT4fwpM",
@@ -61,6 +63,15 @@ def test_a_secret_is_named_and_not_shown(secret, what, around):
         ("password: hunter2hunter2", "password: [secret]"),
         ('{"api_key": "0123456789abc"}', '{"api_key": "[secret]"}'),
         ("API-KEY=0123456789abc more", "API-KEY=[secret] more"),
+        (r"{\"password\": \"hunter2hunter2\"}", r'{\"password\": \"[secret]"}'),
+        ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG", "AWS_SECRET_ACCESS_KEY=[secret]"),
+        ("...&access_token=0123456789abc", "...&access_token=[secret]"),
+        ('{"accessToken":"0123456789abc"}', '{"accessToken":"[secret]"}'),
+        ("AccountKey=0123456789==;EndpointSuffix=x", "AccountKey=[secret];EndpointSuffix=x"),
+        ("Authorization: Basic dXNlcjpodW50ZXIycHc=", "Authorization: Basic [token]"),
+        ('"authorization": "dXNlcjpodW50ZXIycHc="', '"authorization": "[token]"'),
+        ("postgres://user:hunter2@db:5432/x", "postgres://user:[secret]@db:5432/x"),
+        ("https://:hunter2@host.example/x", "https://:[secret]@host.example/x"),
     ],
 )
 def test_what_is_said_to_be_secret_is_taken_for_it(text, shown):
@@ -81,6 +92,8 @@ def test_what_is_said_to_be_secret_is_taken_for_it(text, shown):
         "eyJ is how they begin",
         "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----",
         "password: short",
+        "tokens: unlimited, and a token is a word",
+        "https://host.example:8080/@someone",
         "",
     ],
 )
@@ -101,6 +114,21 @@ def test_what_only_looks_like_a_secret_from_afar_stays(text):
 )
 def test_what_stands_beside_a_secret_stays(text, shown):
     assert redacted(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("digits", "shown"),
+    [
+        ("422222222222", "422222222222"),
+        ("4222222222222", "[card]"),
+        ("6304000000000000000", "[card]"),
+        ("63040000000000000000", "63040000000000000000"),
+    ],
+    ids=["twelve", "thirteen", "nineteen", "twenty"],
+)
+def test_a_card_has_thirteen_to_nineteen_digits(digits, shown):
+    assert luhn(digits)
+    assert redacted(digits) == shown
 
 
 @pytest.mark.parametrize(("digits", "good"), [("79927398713", True), ("79927398710", False), ("0", True), ("18", True)])
@@ -133,6 +161,13 @@ def test_a_secret_at_the_end_of_what_is_looked_at_is_not_shown_either(secret, of
     shown = answered(f"{many} {secret} {'x' * 500}", limit)
     assert secret[:8] not in shown
     assert len(shown) == limit
+
+
+def test_no_more_of_a_long_text_is_looked_at_than_is_said():
+    """Or somebody's book would keep the process busy; where it shrinks, less than the limit is shown."""
+    limit, mail = 4_000, "jane.doe.of.the.long.name@mail.example.org "
+    shown = answered(mail * 1_000, limit)
+    assert shown == "[e-mail] " * ((limit + 8_192) // len(mail)) + CUT
 
 
 @given(st.text())

@@ -498,3 +498,18 @@ async def test_it_beats_by_itself_until_it_is_closed(scene):
     await one.close()
     await one.close()
     assert asyncio.all_tasks() == before
+
+
+async def test_the_reset_of_a_circuit_that_was_well_is_no_turn(scene):
+    async with watching(scene) as (one, fleet):
+        await asked(fleet, OK)
+        await scene.go(1, one)
+        scene.hand.now += 5
+        await fleet.reset("openai")
+        await scene.go(1, one)
+        assert not one.turns
+        await asked(fleet, ILL, ILL, ILL)
+        await scene.go(1, one)
+        await fleet.reset("openai")
+        await scene.go(1, one)
+    assert [turn.state for turn in one.turns] == ["open", "closed"]

@@ -147,6 +147,13 @@ def test_what_was_taken_in_truth_counts_from_the_end_on(tokens: int, left: int) 
     assert after.running.keys() == {"b"}
 
 
+def test_a_single_part_that_is_missing_is_not_forgotten() -> None:
+    """It is the least that there is: a 60,000th of a token."""
+    rate = 59_999
+    usage = entered(NOTHING, asking("a", takes=1, tokens=rate))
+    assert leave(usage, "a", Quota(tokens=rate), 0, NOW + 1).tokens == Bucket(NOW + 1, 1)
+
+
 def test_what_was_owed_in_the_end_is_waited_for() -> None:
     usage = leave(entered(NOTHING, asking("a", takes=50, tokens=100)), "a", Quota(tokens=100), 200, NOW)
     assert refused(usage, asking("b", takes=0, tokens=100)) == Crowded("tokens", 90_000)

@@ -16,6 +16,7 @@ from proxy.series import (
     encode,
     merged,
     projected,
+    rise,
     thinned,
 )
 
@@ -188,3 +189,10 @@ def test_a_thinned_curve_keeps_its_ends_and_its_order(points, most):
     assert [one for one in points if one in set(thin)] == thin
     if points:
         assert (thin[0], thin[-1]) == (points[0], points[-1])
+
+
+def test_a_curve_has_a_point_a_minute_and_only_its_ends_where_it_is_level():
+    curve: list[tuple[int, int]] = []
+    for at, used in [(0, 0), (10, 0), (60_000, 5), (61_000, 6), (120_000, 6), (180_000, 6), (240_000, 9)]:
+        rise(curve, at, used)
+    assert curve == [(0, 0), (10, 0), (61_000, 6), (180_000, 6), (240_000, 9)]

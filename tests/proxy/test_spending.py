@@ -4,7 +4,8 @@ import pytest
 
 from proxy.budget import Budget
 from proxy.environment import Environment
-from proxy.spending import nano, read
+from proxy.ledger import Entry
+from proxy.spending import Purse, nano, read
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,12 @@ def test_the_variables_bound_all_traffic():
         Budget(limit=100_500_000_000, window="month"),
     )
     assert env.faults == []
+
+
+def test_a_budget_of_no_team_would_bound_nobody_and_is_refused():
+    (fault,) = faults([{"team": "", "daily": "1"}])
+    assert fault.startswith("budgets[0]: `team` is a name")
+    assert faults([{"team": "*", "daily": "1"}, {"team": "red", "daily": "1"}, {"user": "", "daily": "1"}]) == []
 
 
 def test_a_row_may_have_both_windows_and_one_dimension():
@@ -71,3 +78,18 @@ def test_the_same_budget_in_a_variable_and_in_the_file_is_no_riddle():
 
 def test_a_wrong_variable_is_said():
     assert "LLM_DAILY_BUDGET: expected USD as a decimal" in faults(None, LLM_DAILY_BUDGET="five")[0]
+
+
+def test_the_budgets_of_a_key_that_is_gone_hold_and_are_not_shown():
+    purse = Purse((Budget(limit=5, window="day"),))
+    own = Budget(limit=3, window="day", dimension="key", value="ci")
+    purse.give("ci", (own,))
+    assert own in purse.all()
+    purse.give("ci", (own,), gone=True)
+    assert own not in purse.all()
+    row = Entry(id="r/1", request="r", provider="p", model="m", key="ci")
+    assert {limit.nano for limit in purse.of(row)} == {5, 3}
+    purse.give("ci", (own,))
+    assert own in purse.all()
+    purse.give("ci", ())
+    assert purse.all() == purse.configured

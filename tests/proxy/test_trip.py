@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,30 @@ from tests.tollhouse import Tollhouse
 MODELS = {"openai": "gpt-6.1-sol", "anthropic": "claude-sonnet-5-5", "gemini": "gemini-3.8-flash"}
 PINNED = "openai/gpt-6.1-sol"
 QUICK = "retries: {base: 0.02, longest: 2}\n"
+AGAIN = "retries: {base: 0.02, longest: 2, share: 1}\n"  # as often as it comes to it, over several tests
 Start = Callable[..., Tollhouse]
+
+
+@pytest.fixture(scope="module")
+def _houses(_simulator: Simulator) -> Iterator[Start]:
+    with ExitStack() as stack:
+        houses: dict[tuple[str, ...], Tollhouse] = {}
+
+        def of(config: str, **environ: str) -> Tollhouse:
+            key = (config, *map(str, sorted(environ.items())))
+            if key not in houses:
+                more = {"PRIMARY_LLM_PROVIDER": "openai", **environ}
+                house = Tollhouse.start({**environ_of(_simulator), **more}, config=TIMEOUTS + LIMITS + config)
+                houses[key] = stack.enter_context(house)
+            return houses[key].heal()
+
+        yield of
+
+
+@pytest.fixture
+def shared(_houses: Start, simulator: Simulator) -> Start:
+    """A house that others of this configuration have used before, in whose eyes all vendors are well again."""
+    return _houses
 
 
 @pytest.fixture
@@ -67,16 +91,16 @@ def outcomes(house: Tollhouse, answer: httpx.Response) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("fault", [{"fault": "status", "status": 500}, {"fault": "reset"}, {"fault": "garbage"}],
                          ids=["500", "reset", "garbage"])  # fmt: skip
-def test_who_is_asked_alone_and_fails_is_asked_again(simulator, start, fault, stream):
-    house = start()
+def test_who_is_asked_alone_and_fails_is_asked_again(simulator, shared, fault, stream):
+    house = shared(AGAIN)
     simulator.fault("openai", times=1, **fault)
     answer = ask(house, stream=stream)
     assert answer.status_code == 200
     assert [outcome for _, outcome in outcomes(house, answer)] == ["transient", "ok"]
 
 
-def test_all_are_gone_through_before_anybody_is_asked_again(simulator, start):
-    house = start()
+def test_all_are_gone_through_before_anybody_is_asked_again(simulator, shared):
+    house = shared(AGAIN)
     for vendor in MODELS:
         simulator.fault(vendor, "status", status=500, times=1)
     answer = ask(house, MODELS["openai"])
@@ -118,9 +142,9 @@ def test_a_client_that_does_not_wait_is_told_so_and_the_vendor_is_not_blamed(sim
 
 @pytest.mark.parametrize("fault", ["cut", "cut_clean", "error_event", "hang_midstream"])
 @pytest.mark.parametrize("vendor", ["openai", "anthropic"])
-def test_a_vendor_that_breaks_off_after_its_opening_words_is_replaced(simulator, start, vendor, fault):
+def test_a_vendor_that_breaks_off_after_its_opening_words_is_replaced(simulator, shared, vendor, fault):
     """Gemini has none: its first event says something."""
-    house = start(ONCE)
+    house = shared(ONCE)
     simulator.fault(vendor, fault, after_events=1)
     answer = ask(house, MODELS[vendor], stream=True)
     assert answer.headers["x-tollhouse-provider"] != vendor
@@ -131,8 +155,8 @@ def test_a_vendor_that_breaks_off_after_its_opening_words_is_replaced(simulator,
 # ---- health ---------------------------------------------------------------------------------------------------------
 
 
-def test_five_failures_in_a_row_open_the_circuit_and_a_reset_closes_it(simulator, start):
-    house = start(ONCE)
+def test_five_failures_in_a_row_open_the_circuit_and_a_reset_closes_it(simulator, shared):
+    house = shared(ONCE)
     simulator.fault("openai", "status", status=500)
     for _ in range(5):
         assert ask(house, MODELS["openai"]).headers["x-tollhouse-attempts"] == "2"
@@ -147,8 +171,8 @@ def test_five_failures_in_a_row_open_the_circuit_and_a_reset_closes_it(simulator
     assert ask(house, MODELS["openai"]).headers["x-tollhouse-provider"] == "openai"
 
 
-def test_the_last_candidate_is_never_taken_out(simulator, start):
-    house = start(ONCE)
+def test_the_last_candidate_is_never_taken_out(simulator, shared):
+    house = shared(ONCE)
     simulator.fault("openai", "status", status=500)
     answers = [ask(house) for _ in range(7)]
     assert [answer.status_code for answer in answers] == [502] * 7
@@ -157,8 +181,8 @@ def test_the_last_candidate_is_never_taken_out(simulator, start):
     assert ask(house).status_code == 200
 
 
-def test_a_key_that_does_not_fit_takes_out_the_provider_at_once_and_not_the_model_alone(simulator, start):
-    house = start(ONCE)
+def test_a_key_that_does_not_fit_takes_out_the_provider_at_once_and_not_the_model_alone(simulator, shared):
+    house = shared(ONCE)
     simulator.fault("openai", "status", status=401, times=1)
     assert ask(house, "gpt-6.1-sol").headers["x-tollhouse-attempts"] == "2"
     answer = ask(house, "gpt-4o")
@@ -166,8 +190,8 @@ def test_a_key_that_does_not_fit_takes_out_the_provider_at_once_and_not_the_mode
     assert why(house, answer)["decision"]["out"][0]["why"] == "open"
 
 
-def test_a_name_that_a_vendor_does_not_know_takes_nobody_out(simulator, start):
-    house = start(ONCE)
+def test_a_name_that_a_vendor_does_not_know_takes_nobody_out(simulator, shared):
+    house = shared(ONCE)
     simulator.fault("openai", "status", error="model_not_found", times=1)
     ask(house, "gpt-4o-2099-01-01")
     assert ask(house, "gpt-4o").headers["x-tollhouse-provider"] == "openai"
@@ -175,8 +199,8 @@ def test_a_name_that_a_vendor_does_not_know_takes_nobody_out(simulator, start):
 
 @pytest.mark.parametrize("fault", [{"status": 400}, {"error": "context_length"}, {"error": "content_policy"}],
                          ids=["bad request", "too long", "policy"])  # fmt: skip
-def test_a_fault_of_the_caller_never_counts(simulator, start, fault):
-    house = start(ONCE)
+def test_a_fault_of_the_caller_never_counts(simulator, shared, fault):
+    house = shared(ONCE)
     simulator.fault("openai", "status", **fault)
     for _ in range(12):
         assert ask(house).status_code == 400
@@ -254,8 +278,8 @@ def test_a_pattern_takes_names_that_nobody_offers_any_more(start):
     [("analytical", "openai"), ("creative", "anthropic"), ("synthesis", "anthropic"), ("speed", "gemini"),
      ("Cost", "gemini"), ("dreaming", "openai")],
 )  # fmt: skip
-def test_the_task_chooses_the_provider(start, task, provider):
-    house = start(ONCE, LLM_ROUTING_STRATEGY="capability")
+def test_the_task_chooses_the_provider(shared, task, provider):
+    house = shared(ONCE, LLM_ROUTING_STRATEGY="capability")
     assert ask(house, "auto", headers={"x-tollhouse-task": task}).headers["x-tollhouse-provider"] == provider
     assert ask(house, "auto", metadata={"task": task}).headers["x-tollhouse-provider"] == provider
 

@@ -234,6 +234,13 @@ async def test_who_is_turned_away_here_is_not_inside_though_the_store_let_it_in_
         assert await inside(store) == {"c"}
 
 
+async def test_whom_the_store_turned_away_it_need_not_be_told_of(door):
+    async with door.opened() as (turnstile, _):
+        await turnstile.enter(asking("a"))
+        await refused(turnstile, asking("b"))
+        assert turnstile._left == {}
+
+
 async def test_a_client_that_leaves_while_the_store_is_asked_keeps_no_place(door):
     async with door.opened() as (turnstile, store):
         store.mute.add("enter")

@@ -79,6 +79,28 @@ def test_the_key_goes_where_the_vendor_looks_for_it(key: Secret | None, header: 
     assert credentials(one) == sent
 
 
+async def test_what_a_connection_took_is_told_by_the_request_that_made_it_and_no_other() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(7)
+            writer.write(OK)
+        writer.close()
+
+    took = []
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, Upstream([provider(url_of(server))], TIMES, agent="test/1") as upstream:
+        for _ in range(2):
+            async with upstream.send("openai", call()) as reply:
+                assert await reply.body() == b"ok"
+                took.append(reply.connecting)
+    assert [milliseconds is None for milliseconds in took] == [False, True]
+
+
+def url_of(server: asyncio.Server) -> str:
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 async def test_a_path_is_sent_as_it_is_spelled() -> None:
     async with vendor(OK) as (port, heard):
         await asked(f"http://127.0.0.1:{port}", "/v1beta/models/a%2Fb%3Fc:generateContent?alt=sse")

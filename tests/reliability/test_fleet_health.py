@@ -6,6 +6,7 @@ What is asked of times is what the product promises, read from its own log or th
 import asyncio
 import time
 import urllib.error
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ SPREAD = 1.0  # seconds in which all replicas hear of an opening: the product's 
 PROBES = 1
 STRICT = HEALTH.replace("probes: 3", f"probes: {PROBES}")
 LASTING = HEALTH.replace("cooldown: 2, longest: 2", "cooldown: 300")
-FIRST = {"provider": "openai", "model": MODEL, "scope": "model"}
+FIRST: dict[str, Any] = {"provider": "openai", "model": MODEL, "scope": "model"}
 
 
 def state(fleet: Fleet, number: int, model: str = MODEL) -> dict[str, object]:

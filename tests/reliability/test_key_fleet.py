@@ -5,15 +5,17 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import openai
 import pytest
 
+from proxy.simulator import Simulator
 from tests.money.fleet import Fleet
-from tests.redis_server import RedisServer
-from tests.reliability.conftest import ADMIN
+from tests.redis_server import RedisServer, redis_server
+from tests.reliability.conftest import ADMIN, HEALTH
 from tests.reliability.crowd import MODEL
 from tests.reliability.watch import PATIENCE, until
 
@@ -71,9 +73,22 @@ def complete(url: str, key: str, model: str = MODEL) -> str:
         return answer.choices[0].message.content or ""
 
 
+@pytest.fixture(scope="module", params=["redis", "file"])
+def _fleet(request: pytest.FixtureRequest, _vendors: Simulator) -> Iterator[Fleet]:
+    with ExitStack() as stack:
+        store = stack.enter_context(redis_server()).url if request.param == "redis" else None
+        environ = {"TOLLHOUSE_ADMIN_KEY": ADMIN, **MANAGED}
+        yield stack.enter_context(Fleet(_vendors, 3, redis=store, config=HEALTH, environ=environ))
+
+
 @pytest.fixture
-def fleet(replicas: Start, store: str | None) -> Fleet:
-    return replicas(store, environ=MANAGED)
+def fleet(_fleet: Fleet, vendors: Simulator) -> Fleet:
+    """One for several tests: each has keys of its own, for a name that was used once cannot be used again."""
+    return _fleet
+
+
+def status(url: str, name: str) -> str:
+    return str({one["name"]: one["status"] for one in admin(url, "GET", "/keys")["keys"]}[name])
 
 
 async def test_a_key_that_is_made_at_one_works_at_all_and_is_refused_by_all_once_it_is_revoked(
@@ -96,8 +111,7 @@ async def test_a_key_that_is_made_at_one_works_at_all_and_is_refused_by_all_once
     assert max(known) <= SPREAD
     with pytest.raises(openai.AuthenticationError):
         complete(fleet.urls[0], key)
-    for url in fleet.urls:
-        assert [one["status"] for one in admin(url, "GET", "/keys")["keys"]] == ["revoked"]
+    assert [status(url, "alice") for url in fleet.urls] == ["revoked"] * 3
 
 
 async def test_the_first_key_closes_a_ring_that_was_open_at_all_replicas_and_for_good(
@@ -116,21 +130,21 @@ async def test_the_first_key_closes_a_ring_that_was_open_at_all_replicas_and_for
 
 
 async def test_a_key_that_is_rotated_at_one_is_rotated_for_all(fleet: Fleet) -> None:
-    old = admin(fleet.urls[0], "POST", "/keys", {"name": "alice"})["key"]
+    old = admin(fleet.urls[0], "POST", "/keys", {"name": "rosa"})["key"]
     await since(fleet, old, "ok", time.time())
-    new = admin(fleet.urls[1], "POST", "/keys/alice/rotate", {"grace_seconds": 600})["key"]
+    new = admin(fleet.urls[1], "POST", "/keys/rosa/rotate", {"grace_seconds": 600})["key"]
     await since(fleet, new, "ok", time.time())
     assert everywhere(fleet, old) == ["ok"] * 3
-    newest = admin(fleet.urls[2], "POST", "/keys/alice/rotate")["key"]
+    newest = admin(fleet.urls[2], "POST", "/keys/rosa/rotate")["key"]
     began = time.time()
     await since(fleet, newest, "ok", began)
     assert max(await since(fleet, new, "invalid_api_key", began)) <= SPREAD
 
 
 async def test_a_replica_that_comes_later_knows_all_keys(fleet: Fleet) -> None:
-    good = admin(fleet.urls[0], "POST", "/keys", {"name": "alice"})["key"]
-    gone = admin(fleet.urls[0], "POST", "/keys", {"name": "bob"})["key"]
-    admin(fleet.urls[0], "DELETE", "/keys/bob")
+    good = admin(fleet.urls[0], "POST", "/keys", {"name": "early"})["key"]
+    gone = admin(fleet.urls[0], "POST", "/keys", {"name": "gone"})["key"]
+    admin(fleet.urls[0], "DELETE", "/keys/gone")
     await asyncio.to_thread(fleet.revive, 2)
     assert heard(fleet.urls[2], good) == "ok"
     assert "revoked" in heard(fleet.urls[2], gone)
@@ -192,9 +206,9 @@ async def test_who_started_without_its_store_lets_only_keys_of_the_environment_i
 
 
 async def test_no_text_of_a_key_is_in_the_log(fleet: Fleet) -> None:
-    key = admin(fleet.urls[0], "POST", "/keys", {"name": "alice"})["key"]
+    key = admin(fleet.urls[0], "POST", "/keys", {"name": "nora"})["key"]
     await since(fleet, key, "ok", time.time())
     assert await asyncio.to_thread(complete, fleet.urls[0], key)
-    admin(fleet.urls[0], "DELETE", "/keys/alice")
-    await asyncio.to_thread(fleet.houses[0].wait_log, "key revoked", timeout=PATIENCE)
+    admin(fleet.urls[0], "DELETE", "/keys/nora")
+    await asyncio.to_thread(fleet.houses[0].wait_log, "key revoked", timeout=PATIENCE, key="nora")
     assert not any(key[6:] in house.stdout + house.stderr for house in fleet.houses)

@@ -1,5 +1,6 @@
 // A chart: uPlot in a place that may change its size and its colours, and its figures as a table for whoever sees none.
 
+import { count, milliseconds } from "./format.js";
 import { html, Plot, useEffect, useLayoutEffect, useRef, useState } from "./lib.js";
 
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -18,7 +19,11 @@ const TIMES = (_, splits, __, ___, step) =>
     return `${String(when.getHours()).padStart(2, "0")}:${String(when.getMinutes()).padStart(2, "0")}`;
   });
 
+const WHOLE = [1, 2, 5].flatMap((n) => [n, n * 10, n * 100, n * 1_000, n * 10_000, n * 100_000, n * 1_000_000]).sort((a, b) => a - b);
+const LOW = 120; // pixels; a chart below this has its labels closer, so that its scale is told by more than a zero
+
 // `series`: [{label, stroke: a colour's name, dash, fill, width, show}]; `value(n)` as text; `range` of y and of x.
+// What is counted, or shown in whole milliseconds, is never labelled by halves.
 function options({ series, value, width, height, range, span, legend }) {
   return {
     width,
@@ -29,7 +34,7 @@ function options({ series, value, width, height, range, span, legend }) {
     scales: { x: { time: true, range: span }, y: { range: range ?? ((_, __, most) => [0, most > 0 ? most * 1.1 : 1]) } },
     axes: [
       { ...AXIS(), values: TIMES, space: 56, size: 34 },
-      { ...AXIS(), values: (_, splits) => splits.map(value), size: 62, space: 32 },
+      { ...AXIS(), values: (_, splits) => splits.map(value), size: 62, space: height < LOW ? 16 : 32, incrs: value === count || value === milliseconds ? WHOLE : undefined },
     ],
     series: [
       { value: (_, at) => (at === null ? "–" : TIMES(null, [at], 0, 0, 60)[0]) },

@@ -5,6 +5,7 @@ import { html } from "./lib.js";
 import { Mark } from "./state.js";
 import { THEMES } from "./themes.js";
 
+const FIRST = 5; // lines: what is worst is said first, and a page that lists all is not read at a glance
 const WORDS = { auto: "Auto", light: "Light", dark: "Dark" };
 
 export function Masthead({ about, theme, setTheme, leave }) {
@@ -35,7 +36,8 @@ export function Headline({ headline, series, at }) {
   return html`<section class="headline ${headline.level}" aria-labelledby="headline">
     <div role="status" aria-live="polite">
       <h2 id="headline"><${Mark} level=${headline.level} size=${30} /><span>${headline.text}</span></h2>
-      ${headline.lines.length > 0 && html`<ul>${headline.lines.map((line) => html`<li key=${line.subject + line.what}><${Mark} level=${line.level} /><span>${sentence(line)}</span></li>`)}</ul>`}
+      ${headline.lines.length > 0 && html`<${Lines} lines=${headline.lines.slice(0, FIRST)} />`}
+      ${headline.lines.length > FIRST && html`<details><summary>${headline.lines.length - FIRST} more</summary><${Lines} lines=${headline.lines.slice(FIRST)} /></details>`}
     </div>
     <dl class="figures">
       <div><dt>Requests, 5 min</dt><dd>${compact(lately.requests)}</dd></div>
@@ -46,6 +48,9 @@ export function Headline({ headline, series, at }) {
     </dl>
   </section>`;
 }
+
+const Lines = ({ lines }) =>
+  html`<ul>${lines.map((line) => html`<li key=${line.subject + line.what}><${Mark} level=${line.level} /><span>${sentence(line)}</span></li>`)}</ul>`;
 
 export function sentence(line) {
   const since = line.since ? ` since ${time(line.since)}` : "";

@@ -32,7 +32,7 @@ function Tile({ one, turns, series, scheme, ask }) {
   return html`<article class="tile ${line.level}" aria-label=${`${name} ${line.what}`} data-provider=${name} data-level=${line.level}>
     <header>
       <h3 title=${name}>${name}</h3>
-      <${State} level=${line.level}>${line.level === "care" ? line.what.replace(/^is /, "") : WORDS[line.level]}<//>
+      <${State} level=${line.level}>${line.level === "care" ? PART.exec(line.what)[1] : WORDS[line.level]}<//>
     </header>
     ${line.level === "bad" || line.level === "care" ? html`<p class="why">${why(line)}</p>` : null}
     <dl class="figures">
@@ -53,10 +53,15 @@ function Tile({ one, turns, series, scheme, ask }) {
   </article>`;
 }
 
+// "is failing in part (gpt-4o)": how it is, for the head of a tile; and what that is said of, for where there is room.
+const PART = /^(?:is )?([^(]*?)(?: \((.*)\))?$/s;
+
 function why(line) {
   const since = line.since ? `Since ${time(line.since)}` : "";
   const until = line.until && Date.parse(line.until) > Date.now() ? `tried again at ${time(line.until)}` : "";
-  return [[since, line.why].filter(Boolean).join(": "), until].filter(Boolean).join("; ");
+  const said = [[since, line.why].filter(Boolean).join(": "), until].filter(Boolean).join("; ");
+  const of = PART.exec(line.what)[2];
+  return of ? html`<strong>${of}</strong>. ${said}` : said;
 }
 
 const inUse = (model) => model.state !== "closed" || ["ok", "failed", "rate_limited", "others"].some((word) => model.totals[word]);

@@ -25,7 +25,7 @@ export function SignIn({ signedIn }) {
 
   return html`<article class="signin">
     <h2>Sign in</h2>
-    <p>With the admin key of this installation (<code>TOLLHOUSE_ADMIN_KEY</code>).</p>
+    <p>With the admin key of this installation: what <code>TOLLHOUSE_ADMIN_KEY</code> holds.</p>
     <form onSubmit=${submit}>
       <input type="text" name="username" autocomplete="username" value="tollhouse admin" hidden readonly />
       <label>

@@ -4,12 +4,13 @@ import { Chart, Figures, sparse } from "./chart.js";
 import { clock, count, milliseconds, plural, usd } from "./format.js";
 import { html, useMemo } from "./lib.js";
 
+const FIRST = 6; // providers with a line of their own; more cannot be told apart
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [4, 4], [1, 5]];
 const total = (column) => column.reduce((a, b) => a + Number(b), 0);
 
 export function Traffic({ series, scheme }) {
   const at = useMemo(() => series.requests.map((_, n) => (series.start_ms + n * series.step_ms) / 1_000), [series.start_ms, series.requests.length]);
-  const names = Object.keys(series.attempts);
+  const asked = useMemo(() => ranked(series.attempts), [series.attempts]);
   const requests = total(series.requests);
   return html`<section aria-labelledby="traffic">
     <h2 id="traffic">Traffic <small>last 3 hours, all replicas</small></h2>
@@ -34,10 +35,20 @@ export function Traffic({ series, scheme }) {
             summary="${usd(String(total(series.cost_usd)))} in 3 hours."
             lines=${[{ label: "cost", stroke: "chart-3", fill: "chart-3-fill", of: series.cost_usd.map(Number) }]} />
           <${Panel} title="Who was asked" unit="attempts a minute" at=${at} scheme=${scheme} value=${count}
-            summary=${names.map((name) => `${name}: ${count(total(series.attempts[name]))}`).join(", ")}
-            lines=${names.map((name, n) => ({ label: name, stroke: `chart-${(n % 4) + 1}`, dash: DASHES[n % DASHES.length], of: series.attempts[name] }))} />
+            summary=${asked.map(([name, of]) => `${name}: ${count(total(of))}`).join(", ")}
+            lines=${asked.map(([name, of], n) => ({ label: name, stroke: `chart-${(n % 4) + 1}`, dash: DASHES[n % DASHES.length], of }))} />
         </div>`}
   </section>`;
+}
+
+// [name, attempts]: who was asked most, by name, so that a line keeps its colour; of many, the rest as one.
+function ranked(attempts) {
+  const all = Object.entries(attempts);
+  if (all.length <= FIRST + 1) return all;
+  const most = new Set([...all].sort((a, b) => total(b[1]) - total(a[1])).slice(0, FIRST).map(([name]) => name));
+  const rest = all.filter(([name]) => !most.has(name)).map(([, of]) => of);
+  const sum = rest[0].map((_, n) => rest.reduce((a, of) => a + of[n], 0));
+  return [...all.filter(([name]) => most.has(name)), [`${rest.length} others`, sum]];
 }
 
 function Panel({ title, unit, summary, at, lines, value, scheme }) {

@@ -305,7 +305,13 @@ async def test_who_shows_no_key_guesses_none_and_who_has_signed_in_stays_so(brow
             "host_not_allowed",
             id="its page that calls itself a proxy",
         ),
-        pytest.param(OUTSIDE, "http://tollhouse.example", {}, None, id="somebody who was let in from outside"),
+        pytest.param(
+            OUTSIDE,
+            "http://rebound.example:8080",
+            {"x-forwarded-for": OUTSIDE, "origin": "http://rebound.example:8080"},
+            "host_not_allowed",
+            id="the same page, as the server tells it: with the address that it claims",
+        ),
     ],
 )
 async def test_an_open_house_is_open_to(address, url, headers, expected):
@@ -322,6 +328,7 @@ async def test_a_house_that_is_open_to_the_world_has_any_name_but_no_page_of_oth
     async with client(application(None, anonymous=True), HERE, "http://any.example") as asker:
         assert (await asker.post("/done")).status_code == 200
         assert (await asker.post("/done", headers={"origin": "http://any.example"})).status_code == 200
+        assert (await asker.get("/near")).status_code == 200
         assert code(await asker.post("/done", headers=THEIRS), 403) == "cross_site_request"
 
 

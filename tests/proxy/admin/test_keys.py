@@ -230,7 +230,7 @@ async def test_what_is_no_json_is_a_400(place: Place, body: bytes) -> None:
 
 
 async def test_a_body_that_is_too_large_is_refused(place: Place) -> None:
-    error(await place.http.post("/keys", content=b" " * (LARGEST + 1)), 413)
+    assert error(await place.http.post("/keys", content=b" " * (LARGEST + 1)), 413)["code"] == "request_too_large"
 
 
 async def test_a_name_is_given_once(place: Place) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admin.session import SECONDS, Sessions, sign, valid
+from proxy.admin.session import LONGEST, SECONDS, Sessions, sign, valid
 from proxy.environment import Secret
 
 KEY = "an admin key"
@@ -28,7 +28,7 @@ def test_it_says_nothing_of_the_admin_key():
     text = sign(KEY, NOW, "nonce")
     assert KEY not in text
     assert base64.b64encode(KEY.encode()).decode() not in text
-    assert text.startswith(f"{NOW + SECONDS}.nonce.")
+    assert text.startswith(f"{NOW + SECONDS}.{NOW}.nonce.")
     assert len(text.rpartition(".")[2]) == 64
 
 
@@ -71,6 +71,25 @@ def test_each_session_is_another():
     assert one != two
     assert sessions.expiry(one) == sessions.expiry(two) == NOW + SECONDS
     assert sessions.now() == NOW + 0.5
+
+
+def test_a_session_goes_on_for_twelve_hours_and_no_longer_however_often_it_is_renewed():
+    """Whoever has stolen a cookie could go on with it for ever."""
+    wall = [NOW]
+    sessions = Sessions(Secret(KEY), wall=lambda: wall[0])
+    text = sessions.begin() or ""
+    while wall[0] < NOW + LONGEST - 1:
+        wall[0] = (sessions.expiry(text) or 0) - 1
+        text = sessions.renewed(text) or ""
+    assert sessions.expiry(text) == NOW + LONGEST == NOW + 43_200
+    wall[0] += 1
+    assert sessions.renewed(text) is None
+
+
+@pytest.mark.parametrize("text", ["", "x", "9999999999.1.nonce." + "0" * 64])
+def test_what_is_no_session_is_not_renewed(text):
+    assert Sessions(Secret(KEY), wall=lambda: NOW).renewed(text) is None
+    assert Sessions(None, wall=lambda: NOW).renewed(sign("", NOW, "nonce")) is None
 
 
 def test_replicas_know_each_others_sessions():

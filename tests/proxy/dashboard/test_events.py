@@ -114,6 +114,15 @@ async def test_only_get_listens(looking, method):
     assert listener.status == 405
 
 
+async def test_whoever_does_not_read_what_he_is_told_loses_his_place(looking):
+    async def send(_):
+        await asyncio.Event().wait()
+
+    listener = events.Listener(audience(looking.app), send, Hand(), patience=0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await listener.tell()
+
+
 async def test_where_nothing_happens_somebody_still_hears_that_we_are_here(looking):
     """A connection of which nothing is heard would be taken for dead, by what is on the way and by the page."""
     hand, said = Hand(), []

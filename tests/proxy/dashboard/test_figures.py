@@ -73,6 +73,12 @@ def test_a_budget_that_will_not_do(tmp_path):
     }
 
 
+def test_a_budget_of_which_nothing_is_used_yet(tmp_path):
+    (row,), _ = money(Known(tmp_path, [Budget(limit=2 * NANO, window="day")]), Money(AT, {}, {}))
+    assert row["points"] == [[begin(DAY), "0"], [AT, "0"]]
+    assert row["projection"] == {"state": "within", "used_at_end_usd": "0", "reached_at": None}
+
+
 def test_a_curve_never_passes_what_is_used_now(tmp_path):
     """A day's counters may be read a moment before the month's."""
     found = Money(AT, counters(), counters(all=NANO))

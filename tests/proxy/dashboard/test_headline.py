@@ -74,12 +74,14 @@ def test_how_a_provider_is(said, level, what, why):
     ("said", "words"),
     [
         (circuit("open", "timeout", 5), LAST),
+        (circuit("open", "timeout", 2), "2 failures in a row, the last one: no answer in time"),
         (circuit("open", "timeout", 1), "no answer in time"),
+        (circuit("open", "overloaded", 1), "too busy"),
         (circuit("open", "something_new", 3), "3 failures in a row, the last one: something_new"),
         (circuit("open", None, 3), ""),
         (circuit(), ""),
     ],
-    ids=["several", "one is enough", "a kind that nobody knows here", "no kind", "closed"],
+    ids=["several", "two", "one is enough", "too busy", "a kind that nobody knows here", "no kind", "closed"],
 )
 def test_why_a_circuit_is_not_closed(said, words):
     assert why(said) == words
