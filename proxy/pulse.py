@@ -183,9 +183,9 @@ class Pulse:
         await self.refresh(_READ_SECONDS)
 
     async def refresh(self, seconds: float) -> None:
-        """Ask how budgets stand, if what is known is older than so many seconds. Never raises."""
+        """Ask how budgets stand, if what is known is older than so many seconds; with 0 at once. Never raises."""
         now = self._clock()
-        if now < self._rested or now - self._read < seconds:
+        if seconds and now < max(self._rested, self._read + seconds):
             return
         self._read = now
         try:

@@ -1,5 +1,6 @@
 """What tests share: three simulated vendors, and tollhouse in front of them, each a real process on loopback."""
 
+import signal
 from collections.abc import Iterator
 
 import httpx
@@ -8,6 +9,10 @@ import pytest
 
 from proxy.simulator.client import Simulator
 from tests.tollhouse import Tollhouse
+
+# A shell that starts us in the background has Ctrl-C ignored, and so would all commands that are started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Short enough for a test to wait for a vendor that hangs, long enough for a busy machine.
 TIMEOUTS = "timeouts: {connect: 2, first_byte: 2, first_byte_plain: 2, idle: 2, total: 30}\n"

@@ -15,7 +15,7 @@ from proxy import series
 from proxy.budget import Budget
 from proxy.cost import NANO
 from proxy.fleet import Fleet
-from proxy.ledger import end, labels
+from proxy.ledger import Counter, end, labels
 from proxy.pulse import Pulse
 from proxy.series import KEPT, MINUTE, Minute, Series
 from proxy.store import Settlement
@@ -513,3 +513,34 @@ async def test_the_reset_of_a_circuit_that_was_well_is_no_turn(scene):
         await fleet.reset("openai")
         await scene.go(1, one)
     assert [turn.state for turn in one.turns] == ["open", "closed"]
+
+
+class Dear(Far):
+    """To read its counters takes a tenth of a second."""
+
+    async def counters(self, label: str) -> dict[str, Counter]:
+        self._hand.now += 0.1
+        return await super().counters(label)
+
+    def __init__(self, path: Path, hand: Hand) -> None:
+        super().__init__(path, hand)
+        self._hand = hand
+
+
+async def test_a_store_whose_counters_are_dear_to_read_is_left_alone_for_as_much_longer(scene, tmp_path):
+    scene.store = Dear(tmp_path / "dear.db", scene.hand)
+    await scene.store.open()
+    one = scene.pulse()
+    await one.refresh(1.0)
+    first = one.money
+    assert first is not None
+    scene.hand.now += 9  # a hundred times as long as the read took, and it is two labels at least
+    await one.refresh(1.0)
+    assert one.money is first
+    scene.hand.now += 200
+    await one.refresh(1.0)
+    assert one.money is not first
+    second = one.money
+    await one.refresh(0.0)
+    assert one.money is not second, "who wants it now gets it now"
+    await scene.store.close()
