@@ -1,7 +1,8 @@
 # tollhouse. Needs make and Python 3.11 or newer, nothing else: what runs is installed into .venv, pinned by hash.
 PYTHON ?= python3
 ARGS ?=
-PYTEST_ARGS ?= -n auto
+# One more than there are cores: many tests wait for processes.
+PYTEST_ARGS ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,7 +37,7 @@ test: $(VENV)/dev.stamp  ## all tests, then the coverage gates: 100 % where we d
 	$(BIN)/coverage report --fail-under=95
 
 test-long: $(VENV)/dev.stamp  ## crowds and crashes against budgets, over both stores; 10,000 hostile requests; at most 15 minutes
-	timeout 900 $(BIN)/python -m pytest -m long -s tests/money tests/test_hostile_admin.py
+	timeout 900 $(BIN)/python -m pytest -m long -s tests/money tests/reliability tests/test_hostile_admin.py
 
 test-clients: $(VENV)/serve.stamp $(CLIENTS)/stamp tests/clients/node/node_modules/stamp  ## LangChain and others, against the demo; needs Node 20
 	$(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini $(PYTEST_ARGS) tests/clients

@@ -43,7 +43,7 @@ FULL = Size(replicas=4, clients=200, requests=5_000, orphans=True, gone=95)
 SIZES = [pytest.param(SMALL, id="small"), pytest.param(FULL, id="full", marks=pytest.mark.long)]
 
 
-@pytest.fixture(params=["redis", "file"])
+@pytest.fixture(params=["redis", pytest.param("file", marks=pytest.mark.long)])
 def purse(request):
     """The address of a Redis, or None: a file that all share."""
     return request.getfixturevalue("redis") if request.param == "redis" else None

@@ -34,7 +34,7 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["redis", "file"])
+@pytest.fixture(params=["redis", pytest.param("file", marks=pytest.mark.long)])
 def store(request: pytest.FixtureRequest) -> str | None:
     """Where replicas meet: the address of a Redis, or None for a file that they share."""
     return request.getfixturevalue("redis").url if request.param == "redis" else None

@@ -73,7 +73,7 @@ def complete(url: str, key: str, model: str = MODEL) -> str:
         return answer.choices[0].message.content or ""
 
 
-@pytest.fixture(scope="module", params=["redis", "file"])
+@pytest.fixture(scope="module", params=["redis", pytest.param("file", marks=pytest.mark.long)])
 def _fleet(request: pytest.FixtureRequest, _vendors: Simulator) -> Iterator[Fleet]:
     with ExitStack() as stack:
         store = stack.enter_context(redis_server()).url if request.param == "redis" else None
