@@ -43,7 +43,7 @@ class Today(Figures):
 
 class ThisMonth(Figures):
     month: str
-    by: FiguresBy  # type: ignore[valid-type]  # as above
+    by: FiguresBy  # type: ignore[valid-type]  # its members are the ledger's, named in one place
 
 
 class BudgetStanding(Figures):
@@ -145,7 +145,7 @@ class CostsStats(Said):
     start_date: Day
     end_date: Day
     totals: Cell
-    by: CellsBy  # type: ignore[valid-type]  # as above
+    by: CellsBy  # type: ignore[valid-type]  # its members are the ledger's, named in one place
     over: CellsOver
 
 
