@@ -15,6 +15,7 @@ from adapters.failure import Failure as Failure
 from adapters.failure import Kind as Kind
 from adapters.failure import invalid as invalid
 from adapters.failure import unsupported as unsupported
+from adapters.marks import Marks
 
 Vendor = Literal["openai", "anthropic", "gemini"]
 Endpoint = Literal["chat"]
@@ -126,6 +127,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     reading: Reading
     warnings: Warnings
     headers: Mapping[str, str] = {}
+    marks: Marks | None = None  # of the body, or of one with more in it; None: nobody has looked
 
 
 class Usage(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -192,12 +194,20 @@ class Stream(Protocol):
     is returned all the same. `done` means that the vendor came to a proper end and the client has been told so.
     """
 
-    usage: Usage | None
     failure: Failure | None
     done: bool
     finish: str | None
-    service_tier: str | None
     states: dict[str, str]
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the vendor has counted so far."""
+        ...
+
+    @property
+    def service_tier(self) -> str | None:
+        """The service tier that was served, as far as it was told."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the vendor's wire; return the bytes to say to the client, often none."""

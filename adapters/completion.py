@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from adapters import sse
+from adapters import flow, sse
 from adapters.base import Failure, Reading, Stamp, Usage
 
 _encoder = msgspec.json.Encoder()
@@ -182,6 +182,24 @@ class Chunks:
 
     def reasoning(self, text: str) -> bytes:
         return self._role(b"null") + self._delta(b'"reasoning_content":' + encode(text))
+
+    def texts(self, said: list[bytes]) -> bytes:
+        """What `text` would say of each. These are texts of JSON as `encode` writes them, without their quotes, and not
+        the first ones; so it is with all that comes by the run."""
+        return self._wrapped(b'"content":"', said, b'"')
+
+    def thoughts(self, said: list[bytes]) -> bytes:
+        """What `reasoning` would say of each."""
+        return self._wrapped(b'"reasoning_content":"', said, b'"')
+
+    def all_arguments(self, index: int, said: list[bytes]) -> bytes:
+        """What `arguments` would say of each."""
+        if self._reading.legacy_functions:
+            return b"" if index else self._wrapped(b'"function_call":{"arguments":"', said, b'"}')
+        return self._wrapped(b'"tool_calls":[{"index":%d,"function":{"arguments":"' % index, said, b'"}}]')
+
+    def _wrapped(self, before: bytes, said: list[bytes], behind: bytes) -> bytes:
+        return flow.wrapped(said, self._head + before, behind + self._tail)
 
     def refusal(self, text: str) -> bytes:
         return self._role(b"null") + self._delta(b'"refusal":' + encode(text))

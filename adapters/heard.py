@@ -4,11 +4,13 @@ Most streams end with the vendor's own count, and then all this was for nothing:
 opened when they grow too many, or when the stream has broken off.
 """
 
+import re
 from typing import Any
 
 import msgspec
 
 from adapters import sse
+from adapters.flow import Flow
 
 _MOST_KEPT = 64 * 1024  # bytes of parts that are not opened yet
 
@@ -51,12 +53,27 @@ class _Chunk(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Chunk)
 
 
+def _read(data: bytes) -> _Chunk | None:
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+_BARE = _Chunk(choices=[_Choice(delta=_Delta(content=""))])  # of it nothing is heard but its content
+_TEXT = b'"content":"'
+_SPEAKS = re.compile(rb'"delta":\{"content":"[^"]')
+
+
 class Heard:
     """Takes the bytes that are said to the client."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._kept = 0  # bytes in them
+        self._wrapped = 0  # of these, such as only wrap; looked for when somebody asks
+        self._looked = 0  # parts in which they were looked for
+        self._flow = Flow()
         self._folded = 0  # bytes of what was opened: its text, and as it stood what is no text or cannot be read
         self._fresh: dict[_Place, list[str]] = {}
         self._texts: dict[_Place, list[str]] = {}
@@ -68,13 +85,26 @@ class Heard:
         if self._kept > _MOST_KEPT:
             self._fold()
 
+    def exceeds(self, most: int) -> bool:
+        """Whether `size` is more. Mostly all bytes are fewer, and nobody need look what they are."""
+        return self._folded + self._kept - self._wrapped > most and self.size > most
+
     @property
     def size(self) -> int:
-        """Never fewer than the tokens heard: bytes of text, or of whole parts that are not opened yet.
+        """Never fewer than the tokens heard: bytes of text, or of parts that are not opened yet, without what can be
+        seen from outside to be no text of theirs.
 
         Thoughts that the vendor keeps to itself are not in here. After `text` it is as tight as it gets.
         """
-        return self._folded + self._kept
+        if self._looked < len(self._parts):
+            self._look(b"".join(self._parts[self._looked :]))
+            self._looked = len(self._parts)
+        return self._folded + self._kept - self._wrapped
+
+    @property
+    def spoken(self) -> bool:
+        """Whether there is any text in it; mostly it is seen without opening it."""
+        return any(map(_SPEAKS.search, self._parts)) or any(self.text())
 
     def text(self) -> tuple[str, str]:
         """What was said (content, refusals, names and arguments of calls; all choices), and what was thought aloud."""
@@ -83,20 +113,39 @@ class Heard:
         said = "".join(piece for place in places if place[1] != _THOUGHT for piece in self._texts[place])
         return said, "".join(piece for place in places if place[1] == _THOUGHT for piece in self._texts[place])
 
+    def _look(self, part: bytes) -> None:
+        """Count what is around its texts."""
+        if not self._flow.before or self._flow.before not in part:
+            self._learn(part)
+        for wrapping in self._flow.wrapping:
+            self._wrapped += part.count(wrapping) * len(wrapping)
+
+    def _learn(self, part: bytes) -> None:
+        """What its last content is wrapped in; if nothing else is told there."""
+        begin = part.rfind(b"\n\n", 0, max(0, part.rfind(_TEXT)))
+        begin = 0 if begin < 0 else begin + 2
+        flow = Flow()
+        flow.learn(part[begin : part.find(b"\n\n", begin)], _TEXT)
+        if flow.before and _read(b"".join(flow.wrapping)[len(b"data: ") :]) == _BARE:
+            self._flow = flow
+
     def _fold(self) -> None:
         whole = b"".join(self._parts)
         self._parts.clear()
-        self._kept = 0
-        for data in sse.Decoder().take(whole):
-            self._open(data)
+        self._kept = self._wrapped = self._looked = 0
+        self._learn(whole)
+        decoder = sse.Decoder()
+        for event, _, texts in self._flow.walk(whole):
+            if texts:
+                self._say((0, _CONTENT, 0), "".join(texts))
+            elif data := decoder.data(event):
+                self._open(data)
         for place, pieces in self._fresh.items():
             self._texts.setdefault(place, []).append("".join(pieces))
         self._fresh.clear()
 
     def _open(self, data: bytes) -> None:
-        try:
-            chunk = _decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if (chunk := _read(data)) is None:
             self._folded += len(data)
             return
         for choice in chunk.choices or ():

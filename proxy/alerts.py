@@ -12,8 +12,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 import structlog
 
@@ -22,6 +22,9 @@ from proxy.budget import Alert
 from proxy.cost import dollars
 from proxy.environment import Secret
 from proxy.metrics import Metrics
+
+if TYPE_CHECKING:
+    import httpx
 
 SIGNATURE = "tollhouse-signature"
 PAUSES = (5.0, 20.0, 60.0, 120.0, 240.0)  # seconds between tries, at most; which part of them, the dice say
@@ -56,7 +59,9 @@ class Alerts:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def _made(self) -> httpx.AsyncClient:
+    def _made(self) -> "httpx.AsyncClient":
+        import httpx  # only here: most servers have no webhook
+
         return httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=self._timeout)
 
     async def turn_to(self, webhook: str | None, secret: Secret | None) -> None:
@@ -98,7 +103,7 @@ class Alerts:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _send(self, client: httpx.AsyncClient, webhook: str, alert: Alert) -> None:
+    async def _send(self, client: "httpx.AsyncClient", webhook: str, alert: Alert) -> None:
         said = body(alert, self._wall())
         why: str | None = "not tried"
         try:
@@ -115,7 +120,7 @@ class Alerts:
             if why is not None:
                 self._give_up(alert, why)
 
-    async def _try(self, client: httpx.AsyncClient, webhook: str, said: bytes) -> str | None:
+    async def _try(self, client: "httpx.AsyncClient", webhook: str, said: bytes) -> str | None:
         """Why it was not taken; None if it was. Nothing of the address: it may hold a key."""
         headers = {"content-type": "application/json", "user-agent": f"tollhouse/{__version__}"}
         if self._secret is not None:

@@ -5,6 +5,7 @@ The endpoint that carries traffic is a raw ASGI route; the others are ordinary h
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,10 +18,11 @@ from litestar.types import Receive, Scope, Send
 from adapters.base import Failure, Kind
 from adapters.completion import encode, error_object
 from proxy.admin.origin import local, ours
-from proxy.auth import Caller
+from proxy.auth import Caller, Keyring
 from proxy.catalog import Listed
 from proxy.downstream import Downstream
 from proxy.feedback import parse
+from proxy.front import CHAT
 from proxy.keys import allows
 from proxy.store import StoreError
 
@@ -29,24 +31,29 @@ _LONGEST_FEEDBACK = 32 * 1024  # bytes: the longest comment, however it is escap
 _CODES = {413: "request_too_large"}  # of refusals that the framework makes
 
 
-@asgi("/v1/chat/completions", copy_scope=False)
+@asgi(CHAT, copy_scope=False)
 async def chat(scope: Scope, receive: Receive, send: Send) -> None:
     """POST a chat completion, plain or streamed."""
-    state = scope["litestar_app"].state
+    await serve(scope["litestar_app"].state, scope, receive, send)
+
+
+async def serve(state: State, scope: Scope, receive: Receive, send: Send) -> None:
+    """The same, with what the doors know. Never raises but for a cancellation from outside."""
     down = Downstream(scope, receive, send)
     if down.method != "POST":
         body = error_object(_no_such_url(f"Method {down.method} is not allowed here; use POST.", 405))
         await down.answer(405, [(b"content-type", b"application/json"), (b"allow", b"POST")], body)
         return
-    await state.gate.serve(down, lambda: _admitted(state, down))
+    await state["gate"].serve(down, partial(_admitted, state, down))
 
 
 def _admitted(state: State, down: Downstream) -> Caller:
     """Who asks. Where no key is wanted, any page that a person of this machine visits could spend its money: browsers
     say where a request comes from, and only they do. A page whose name leads to this machine (DNS rebinding) passes for
     one of ours; but it calls us by that name."""
-    caller: Caller = state.keyring.admit(down.header(b"authorization"))
-    if state.keyring.open:
+    keyring: Keyring = state["keyring"]
+    caller = keyring.admit(down.header(b"authorization"))
+    if keyring.open:
         named = {name: said for name in _BROWSERS if (said := down.header(name.encode())) is not None}
         rebound = not state.anonymous and not local(named.get("host", ""))
         if named.keys() != {"host"} and (rebound or ours(named) is False):

@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.events import BaseEventEmitterBackend
 
 from proxy import admin, api, dashboard
 from proxy.admin.session import Sessions
@@ -19,13 +21,15 @@ from proxy.admin.throttle import Throttle
 from proxy.alerts import Alerts
 from proxy.books import Books
 from proxy.catalog import Catalog, load
+from proxy.crowd import Crowd
 from proxy.decisions import Decisions
 from proxy.engine import Engine, Estate
 from proxy.fleet import Fleet
-from proxy.gate import Presence
+from proxy.footprint import spared
 from proxy.habits import Habits
 from proxy.journal import Journal
 from proxy.keys import Key, budgets
+from proxy.log import log_request
 from proxy.metrics import Metrics
 from proxy.pulse import Pulse
 from proxy.queue import Queue
@@ -35,7 +39,7 @@ from proxy.roster import Roster
 from proxy.settings import Settings
 from proxy.spending import Purse
 from proxy.store import open_store
-from proxy.telemetry import Sink, log_request
+from proxy.telemetry import Sink
 from proxy.till import Till
 from proxy.tokenizer import Tokenizer
 from proxy.turnstile import Turnstile
@@ -74,6 +78,7 @@ class Wiring:
         self.throttle = Throttle()
         self.engine = Engine(settings, self.estate)
         self.state = self._state()
+        self.state["serve"] = partial(api.serve, self.state)
         self.take(self.engine)
         self.reconfiguration = Reconfiguration(
             self.engine,
@@ -87,6 +92,8 @@ class Wiring:
 
     def take(self, engine: Engine) -> None:
         """Put an engine in its place. Between two requests: nothing here waits."""
+        limits = engine.settings.limits
+        self.estate.crowd.limit(limits.concurrent, limits.concurrent_per_key)
         self.state["gate"] = engine.gate
         self.state["keyring"] = engine.keyring
         self.state["admin"] = engine.admin
@@ -136,7 +143,7 @@ class Wiring:
                 "roster": estate.roster,
                 "books": estate.books,
                 "queue": estate.queue,
-                "presence": estate.presence,
+                "presence": estate.crowd,
             }
         )
 
@@ -164,7 +171,7 @@ class Wiring:
             sinks=sinks,
             habits=Habits(),
             queue=Queue(),
-            presence=Presence(),
+            crowd=Crowd(),
             tokenizer=Tokenizer(),
             clock=clock,
             wall=wall,
@@ -187,6 +194,20 @@ class Wiring:
             self._seal.touch()
 
 
+class _Silent(BaseEventEmitterBackend):
+    """Litestar's own waits in a task for events that nobody here emits, and loads a second event loop's words for it
+    (anyio): a megabyte."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is under way."""
+
+    def emit(self, event_id: str, *args: Any, **kwargs: Any) -> None:
+        """Nobody listens."""
+
+
 def build(
     settings: Settings,
     *,
@@ -198,11 +219,13 @@ def build(
 ) -> Litestar:
     """The application. `again` reads the configuration anew; without it, it stays as it is."""
     wiring = Wiring(settings, sinks, Clocks(clock, wall, rng), again)
-    return Litestar(
-        route_handlers=(*api.HANDLERS, *admin.HANDLERS, *dashboard.HANDLERS),
-        exception_handlers={Exception: api.refuse},
-        lifespan=[wiring.lifespan],
-        openapi_config=admin.OPENAPI,
-        logging_config=None,
-        state=wiring.state,
-    )
+    with spared():  # it looks for packages when it is made, too
+        return Litestar(
+            route_handlers=(*api.HANDLERS, *admin.HANDLERS, *dashboard.HANDLERS),
+            exception_handlers={Exception: api.refuse},
+            lifespan=[wiring.lifespan],
+            openapi_config=admin.OPENAPI,
+            logging_config=None,
+            event_emitter_backend=_Silent,
+            state=wiring.state,
+        )

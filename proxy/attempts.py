@@ -108,6 +108,12 @@ def attempts(order: Sequence[Candidate], *, choosy: bool, rounds: Rounds = ONCE,
     return verdict(_able(asked))
 
 
+def opening(order: Sequence[Candidate], hedge: float | None) -> Try:
+    """The first step of a plan for them, before there is one."""
+    second = order[1] if hedge is not None and len(order) > 1 else None
+    return Try(order[0], second, hedge or 0.0)
+
+
 def _curable(failure: Failure, rounds: Rounds) -> bool:
     return failure.kind in _AGAIN and (failure.retry_after or 0.0) <= rounds.longest
 

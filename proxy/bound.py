@@ -9,12 +9,14 @@ from typing import Literal
 
 import msgspec
 
+from adapters import marks
 from adapters.base import Target, Usage
+from adapters.marks import Marks
 from proxy.budget import MOST, PART
 from proxy.cost import Hints, Rate, cost, worst
 from proxy.ledger import Entry
 from proxy.prices import Price
-from proxy.tokens import Media, allowance
+from proxy.tokens import TEXT, Media, allowance
 
 _PER_NANO = 1_000  # micro-dollars per million tokens, times tokens, to nano-dollars
 
@@ -42,18 +44,28 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 _SEARCHES = 10  # that one request may set off; more land all the same, as an overrun
 
 
-def hints(body: bytes, media: Media, model: str) -> Hints:
-    """What a request may be billed for beside plain text, by what stands in it. Never too little."""
-    searching = b'"web_search' in body or b'"google_search"' in body or b'"googleSearch"' in body or "search" in model
+_PLAIN = Hints()
+
+
+def hints(body: bytes, media: Media, model: str, found: Marks | None = None) -> Hints:
+    """What a request may be billed for beside plain text, by what stands in it. Never too little. `found`: the marks of
+    `body`, if somebody has them."""
+    found = found or marks.read(body)
+    searching = found.searches or "search" in model
+    if media is TEXT and not searching and found.words.isdisjoint(_DEARER):
+        return _PLAIN
     return Hints(
-        cache_5m=b'"cache_control"' in body,
-        cache_1h=b'"1h"' in body,
-        cache_12h=b'"24h"' in body or b'"12h"' in body,
+        cache_5m=b'cache_control"' in found.words,
+        cache_1h=b'1h"' in found.words,
+        cache_12h=b'24h"' in found.words or b'12h"' in found.words,
         audio_in=media.audio > 0 or media.unknown,
         image_in=media.images > 0 or media.unknown,
-        audio_out=b'"audio"' in body,
+        audio_out=b'audio"' in found.words,
         searches=_SEARCHES if searching else 0,
     )
+
+
+_DEARER = frozenset({b'cache_control"', b'1h"', b'24h"', b'12h"', b'audio"'})
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +141,7 @@ class End(msgspec.Struct, kw_only=True):
     beyond: bool = False  # the vendor did not keep to the cap that it was sent
     usage: Usage | None = None  # what the vendor said, so far
     tier: str | None = None
+    cost: int | None = None  # of `usage`, in nano-dollars, if somebody has reckoned it already
     text: int = 0
     reasoning: int = 0
     prompt: int = 0
@@ -154,7 +167,10 @@ def bill(entry: Entry, price: Price | None, held: int, rate: Rate | None, end: E
     if end.free:
         return msgspec.structs.replace(entry, held=held, cost=0)
     usage = end.usage if end.told and end.usage is not None else _estimate(end)
-    spent = min(MOST, cost(usage, price, end.tier)) if price is not None else None  # the stores can add that up
+    spent = None
+    if price is not None:
+        known = end.cost if usage is end.usage else None
+        spent = min(MOST, cost(usage, price, end.tier) if known is None else known)  # the stores can add that up
     said = msgspec.structs.replace(entry, held=held, usage=usage, tier=end.tier, cost=spent, estimated=not end.told)
     if end.told or spent is None:
         return said
@@ -190,3 +206,16 @@ def _unheard(end: End, rate: Rate | None, held: int) -> int:
     if end.usage is None:
         more += (_NOT_OURS + end.prompt // 8) * rate.input
     return -(-more // _PER_NANO)
+
+
+# How many times over a model may have read all that it can take in, by one request: a vendor's own tools, when it looks
+# for something, let it read again and again. More is an error, or a lie.
+_ROUNDS = 16
+_MOST_SEARCHES = 1_000
+
+
+def credible(usage: Usage, target: Target, choices: int) -> bool:
+    """Whether this model can have used so much. Who believes anything loses a month's budget to one wrong number."""
+    most = _ROUNDS * max(target.context, target.max_output)
+    searches = usage.web_searches + usage.map_queries
+    return usage.prompt <= most and usage.completion <= most * choices and searches <= _MOST_SEARCHES

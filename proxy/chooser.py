@@ -1,5 +1,6 @@
 """Whom one request may be sent to, in which order: the catalog's candidates as they stand now, put to the strategy."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from random import Random
 
@@ -8,11 +9,14 @@ import msgspec
 from adapters import ADAPTERS
 from adapters.base import NOTHING, Failure, Kind, Target
 from adapters.envelope import Envelope
-from proxy.catalog import Group, Route
-from proxy.fleet import Fleet
+from proxy.catalog import REMEMBERED, Catalog, Group, Route
+from proxy.fleet import Fleet, Way
 from proxy.habits import Habits
+from proxy.health import Standing, ratelimit
 from proxy.pricebook import Pricebook
 from proxy.routing import OTHER, Candidate, Choice, Need, choose
+from proxy.routing.fitness import fit
+from proxy.telemetry import Decision
 
 # Members of a request that every vendor carries: one that has no others loses nothing anywhere.
 _CARRIED = {
@@ -20,6 +24,33 @@ _CARRIED = {
     *("user", "safety_identifier", "metadata"),
 }
 _REFUSES = 1_000  # parameters that a candidate "loses" who would refuse the request
+_DAY = 86_400  # seconds
+
+
+class Known(msgspec.Struct):
+    """A name that was asked for before: its route, and what of a choice is the same for each request.
+
+    `choice` is who is asked where all are well: the order of the route. `room`: tokens that all of them have place for.
+    """
+
+    catalog: Catalog
+    route: Route
+    ways: tuple[Way, ...] = ()
+    choice: Choice | None = None  # None: there is something to weigh
+    decision: Decision | None = None
+    room: int = 0
+    until: int = 0  # seconds since the epoch: prices change by date
+    able: dict[tuple[bool, ...], bool] = {}  # whether all of them can do it
+
+    def serves(self, need: Need) -> bool:
+        """Whether each of them can do what is needed, with room to spare."""
+        if need.prompt + (need.cap or 0) > self.room or need.least >= self.room or self.choice is None:
+            return False
+        marks = (need.images, need.audio, need.files, need.tools, need.schema)
+        able = self.able.get(marks)
+        if able is None:
+            able = self.able[marks] = not fit(self.choice.order, need, choosy=True)[1]
+        return able
 
 
 class Chooser(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +65,60 @@ class Chooser(msgspec.Struct, frozen=True, kw_only=True):
     primary: str | None
     fallback: bool
     rng: Random
+    known: OrderedDict[str, Known] = msgspec.field(default_factory=OrderedDict)  # by name; a few are asked for again
 
     def route(self, name: str) -> Route:
         """Who may serve it; a `Failure` 404 if nobody can."""
-        return self.book.catalog.route(
-            name, self.book.rows, primary=self.primary, fallback=self.fallback, groups=self.groups
-        )
+        known, catalog = self.known.get(name), self.book.catalog
+        if known is None or known.catalog is not catalog:
+            route = catalog.route(
+                name, self.book.rows, primary=self.primary, fallback=self.fallback, groups=self.groups
+            )
+            known = self.known[name] = Known(catalog, route)
+            if len(self.known) > REMEMBERED:
+                self.known.popitem(last=False)
+        return known.route
+
+    def quiet(self, route: Route, need: Need, *, caller: str, when: int) -> tuple[Choice, Decision] | None:
+        """What `choose` would say where there is nothing to choose: one was asked for by name, it and all who stand in
+        for it can do what is needed with room to spare, and all are well. None: that is not so.
+
+        It is so nearly always, and then most of a choice is the same each time.
+        """
+        known = self.known.get(route.asked)
+        if known is None or known.route is not route:
+            return None
+        if known.until <= when:
+            self._learn(known, need, when)
+        choice, decision = known.choice, known.decision
+        if choice is None or decision is None or need.task is not None or not known.serves(need):
+            return None
+        now = self.fleet.now()
+        for at, way in enumerate(known.ways):
+            if not self.fleet.quiet(way, now):
+                return None
+            if way.windows:
+                candidate = choice.order[at]
+                expected = self.habits.expect(caller, candidate.model, need.cap)
+                needed = ratelimit.needs(need.prompt, round(expected.output) * need.choices)
+                if ratelimit.ready(way.windows, needed, now) > now:
+                    return None
+                if at == 0:  # what it takes of the limits goes by it
+                    first = msgspec.structs.replace(candidate, expected=expected)
+                    choice = Choice(order=(first, *choice.order[1:]))
+        return choice, decision
+
+    def _learn(self, known: Known, need: Need, when: int) -> None:
+        """What of a choice is the same until tomorrow."""
+        route = known.route
+        known.until = when - when % _DAY + _DAY
+        if route.auto or route.stand_ins != 1:
+            return
+        order = tuple(self.candidates(route, need, caller="", when=when))
+        known.ways = tuple(self.fleet.way(candidate.target.provider, candidate.model) for candidate in order)
+        known.room = min(candidate.target.context for candidate in order)
+        known.choice = Choice(order=tuple(msgspec.structs.replace(one, standing=Standing()) for one in order))
+        known.decision = Decision(strategy=self.named(route), order=tuple(candidate.name for candidate in order))
 
     def named(self, route: Route) -> str:
         """The strategy of a route."""

@@ -72,6 +72,7 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "log_format": ("TOLLHOUSE_LOG",),
     "log_level": ("TOLLHOUSE_LOG_LEVEL",),
     "drain_seconds": ("TOLLHOUSE_DRAIN_SECONDS",),
+    "drain_notice_seconds": ("TOLLHOUSE_DRAIN_NOTICE_SECONDS",),
 }
 # Dotted name -> the option of the command, and the value without it.
 OPTIONS: Mapping[str, tuple[str, Any]] = {"host": ("--host", "127.0.0.1"), "port": ("--port", 8080)}

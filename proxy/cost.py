@@ -58,6 +58,8 @@ _BUCKETS: Mapping[str, tuple[str, Callable[[Rates], int]]] = {
     "out_audio": ("output_audio", _output),
     "out_image": ("output_image", _output),
 }
+_NAMES = tuple((bucket, name) for bucket, (name, _) in _BUCKETS.items())
+_FREE, _UNUSED = PerUnit(), Usage()
 _STAND_INS: Mapping[str, Callable[[Rates], int]] = {name: otherwise for name, otherwise in _BUCKETS.values()}
 
 
@@ -91,12 +93,12 @@ def cost(usage: Usage, price: Price, tier: str | None = None) -> int:
     The tier by length goes by the whole prompt, cached tokens included, and holds for the whole request.
     """
     rates = price.rates(usage.prompt, tier)
-    micro: int = sum(
-        tokens * rate(rates, _BUCKETS[bucket][0])
-        for bucket, tokens in msgspec.structs.asdict(usage).items()
-        if tokens and bucket in _BUCKETS
-    )
-    fees = _fees(price.per_unit, usage.web_searches, usage.map_queries) if usage != Usage() else 0
+    micro = 0
+    for bucket, name in _NAMES:
+        if tokens := getattr(usage, bucket):
+            micro += tokens * rate(rates, name)
+    unit = price.per_unit
+    fees = _fees(unit, usage.web_searches, usage.map_queries) if unit != _FREE and usage != _UNUSED else 0
     return -(-micro * _PER_MICRO // _MILLION) + fees
 
 
@@ -112,11 +114,15 @@ def worst(prompt: int, price: Price, tier: str | None, *, hints: Hints) -> Rate:
     Whoever is asked for `tier` may serve it or the standard one. For each `usage` within `prompt` and `hints`:
     `cost(usage, price, served) <= ceil((prompt * input + completion * output) / 1000) + units`.
     """
+    known: dict[Any, Rate] = price.__dict__.setdefault("_worst", {})  # few: each request asks for one of them
+    if not price.tiers and not price.variants:  # at one price whatever is asked
+        if hints not in known:
+            known[hints] = _dearest(price, (0,), None, hints)
+        return known[hints]
     variant = price.variants.get(tier) if tier else None
     steps = (*price.tiers, *(variant.tiers if variant else ()))
     lengths = (0, *sorted({step.above_prompt_tokens + 1 for step in steps if step.above_prompt_tokens < prompt}))
     key = lengths, tier if variant else None, hints
-    known: dict[Any, Rate] = price.__dict__.setdefault("_worst", {})  # few: each request asks for one of them
     if key not in known:
         known[key] = _dearest(price, *key)
     return known[key]
@@ -162,5 +168,7 @@ def dollars(nano: int) -> str:
     """Nano-dollars as a decimal of dollars, exactly; `0.000012345`."""
     if nano < 0:
         return f"-{dollars(-nano)}"
+    if 0 < nano < NANO:
+        return f"0.{nano:09d}".rstrip("0")
     whole, rest = divmod(nano, NANO)
     return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else str(whole)

@@ -57,13 +57,15 @@ class Decisions:
     def __init__(self, keep: int = 1_000, *, wall: Callable[[], float]) -> None:
         self.keep = keep
         self._wall = wall
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        # What is asked for hardly ever is not made for each request: one whose record is small is kept as it is.
+        self._kept: OrderedDict[str, Kept | tuple[Record, int]] = OrderedDict()
 
     def __call__(self, record: Record) -> None:
         """Keep a request that is over."""
         if record.status == _NO_KEY and not record.attempts:
             return
-        self._kept[record.request_id] = _kept(record, int(self._wall() * _MILLI - record.total))
+        at = int(self._wall() * _MILLI - record.total)
+        self._kept[record.request_id] = (record, at) if _small(record) else _kept(record, at)
         if len(self._kept) > self.keep:
             self._kept.popitem(last=False)
 
@@ -72,11 +74,29 @@ class Decisions:
 
     def find(self, request_id: str) -> Kept | None:
         """The request of that id; None if it is not, or no longer, known here."""
-        return self._kept.get(request_id)
+        kept = self._kept.get(request_id)
+        return _kept(*kept) if isinstance(kept, tuple) else kept
 
     def latest(self, n: int) -> list[Kept]:
         """The last `n` of them, the last one first."""
-        return list(islice(reversed(self._kept.values()), n))
+        latest = islice(reversed(self._kept.values()), n)
+        return [_kept(*kept) if isinstance(kept, tuple) else kept for kept in latest]
+
+
+def _small(record: Record) -> bool:
+    """Whether it went as most do: answered at the first try, without a word in it that is longer than a name."""
+    decision = record.decision
+    return (
+        record.code is None
+        and record.prompt is None
+        and record.answer is None
+        and len(record.attempts) == 1
+        and decision is not None
+        and not decision.out
+        and len(decision.order) <= MANY
+        and len(record.model or "") <= LONGEST
+        and len(record.served or "") <= LONGEST
+    )
 
 
 def _kept(record: Record, at: int) -> Kept:

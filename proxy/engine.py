@@ -16,9 +16,10 @@ from proxy.auth import Keyring
 from proxy.books import Books
 from proxy.catalog import Listed, ProviderRow
 from proxy.chooser import Chooser
+from proxy.crowd import Crowd
 from proxy.fleet import Fleet
 from proxy.forward import Forward
-from proxy.gate import Gate, Presence
+from proxy.gate import Gate
 from proxy.habits import Habits
 from proxy.hedges import Hedges
 from proxy.images import Images
@@ -53,7 +54,7 @@ class Estate(msgspec.Struct, frozen=True, kw_only=True):
     sinks: Sequence[Sink]
     habits: Habits
     queue: Queue
-    presence: Presence
+    crowd: Crowd
     tokenizer: Tokenizer
     clock: Callable[[], float]
     wall: Callable[[], float]
@@ -104,9 +105,10 @@ class Engine:
             chooser=chooser,
             trips=trips,
             turnstile=estate.turnstile,
-            presence=estate.presence,
+            crowd=estate.crowd,
             sinks=estate.sinks,
             largest_body=settings.limits.body,
+            extent=settings.limits.extent,
             longest=settings.timeouts.longest,
             traced=settings.telemetry,
             prompts=settings.log_prompts,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from adapters import ADAPTERS, Adapter
-from adapters.base import Answer, Call, Failure, Kind, Stream, Supplies, Target, Usage
+from adapters.base import NO_NEEDS, NOTHING, Answer, Call, Failure, Kind, Needs, Stream, Supplies, Target, Usage
 from adapters.heard import Heard
 from adapters.sse import encode as event
 from proxy import headers
@@ -27,7 +27,6 @@ from proxy.timeouts import Timeouts
 from proxy.toll import Exchange, Toll, Tolls
 from proxy.upstream import Reply, Upstream
 
-_UPSTREAM_IDS = ("x-request-id", "request-id")
 # Opening words (a role, an empty text) are kept back until something is said: so a vendor that breaks off in between
 # can still be replaced. Not for longer than this: balancers in front of us give up on who is silent for a minute.
 _KEPT_SECONDS = 10.0
@@ -106,7 +105,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
     async def _send(self, errand: Errand) -> None:
         exchange, target = errand.exchange, errand.candidate.target
         adapter = ADAPTERS[target.vendor, "chat"]
-        supplies = await self._supplies(adapter, target, exchange)
+        needs = adapter.needs(exchange.envelope, target)
+        supplies = NOTHING if needs is NO_NEEDS else await self._supplies(needs, target, exchange)
         call = adapter.request(exchange.envelope, target, supplies)
         began = self.clock()
         try:
@@ -136,7 +136,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         self, adapter: Adapter, reply: Reply, call: Call, cap: int | None, errand: Errand, toll: Toll
     ) -> None:
         exchange = errand.exchange
-        id = next((id for name in _UPSTREAM_IDS if (id := reply.headers.get(name))), None)
+        id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
         id = id and self.upstream.concealed(toll.target.provider, id)
         if headroom := adapter.headroom(reply.headers):
             now = self.fleet.now()
@@ -154,11 +154,12 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             answer = adapter.response(body, call, exchange.stamp)
             await self._answer(answer, told, errand, toll)
 
-    async def _supplies(self, adapter: Adapter, target: Target, exchange: Exchange) -> Supplies:
+    async def _supplies(self, needs: Needs, target: Target, exchange: Exchange) -> Supplies:
         """What the translator cannot get for itself."""
-        needs = adapter.needs(exchange.envelope, target)
         if needs.images:
             began = self.clock()
+            if exchange.fetching is None:
+                exchange.fetching = asyncio.Lock()
             try:
                 async with exchange.fetching:  # two that are asked at once may want the same
                     if missing := [image for image in needs.images if image.url not in exchange.images]:
@@ -175,7 +176,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         self.fleet.answered(errand.ticket)
         record = exchange.record
         record.upstream_id = told.id
-        record.provider, record.served, record.warnings = target.provider, target.model, str(call.warnings)
+        record.provider, record.served = target.provider, target.model
+        record.warnings = str(call.warnings) if call.warnings else ""
         record.first_part = round((self.clock() - record.started) * 1000, 3)
         record.status = 200
         timings = record.timings
@@ -187,8 +189,9 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _answer(self, answer: Answer, told: Told, errand: Errand, toll: Toll) -> None:
         end = toll.end
-        end.usage, end.tier = answer.usage, answer.service_tier
-        unknown = answer.usage is None or not answer.usage.completion
+        usage = toll.believed(answer.usage, errand.exchange.envelope.choices)
+        end.usage, end.tier = usage, answer.service_tier
+        unknown = usage is None or not usage.completion
         if unknown:
             toll.body = answer.body
         if unknown or errand.exchange.keep:
@@ -199,8 +202,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         head = self._speak(told, errand, toll)
         errand.exchange.record.finish = answer.finish
         spent = []
-        if end.told and answer.usage is not None and toll.held.price is not None:
-            nano = cost(answer.usage, toll.held.price, answer.service_tier)
+        if end.told and usage is not None and toll.held.price is not None:
+            nano = end.cost = cost(usage, toll.held.price, answer.service_tier)
             spent = [(b"x-tollhouse-cost-usd", dollars(nano).encode())]
         await errand.exchange.down.answer(200, [*headers.JSON, *head, *spent], answer.body)
 
@@ -208,7 +211,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         """Pass a stream on, part by part. Before the first part a failure is raised and nobody is the wiser."""
         exchange = errand.exchange
         down, heard = exchange.down, toll.heard
-        meter = Meter(toll.held, heard, self.tolls.tokenizer, toll.target.model)
+        meter = Meter(toll.held, heard, self.tolls.tokenizer, toll.target)
         try:
             part = await self._opening(reply, stream, toll, exchange.deadline)
             toll.first = self.clock()
@@ -221,7 +224,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                     if stream.done and stream.states:
                         await self.memory.remember(toll.target.vendor, stream.states)
                     await down.write(part, more=not stream.done)
-                    if heard.size > meter.enough and not stream.done:
+                    if heard.exceeds(meter.enough) and not stream.done:
                         await meter.check()
                     part = await _next(reply, stream)
                     heard.add(part)
@@ -234,7 +237,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             if toll is exchange.spoken:
                 exchange.record.finish = stream.finish
             toll.end.beyond, toll.end.tier = meter.beyond, stream.service_tier
-            toll.end.usage, toll.end.whole = stream.usage, stream.done and _told(stream.usage, heard)
+            usage = toll.believed(stream.usage, exchange.envelope.choices)
+            toll.end.usage, toll.end.whole = usage, stream.done and _told(usage, heard)
 
     async def _opening(self, reply: Reply, stream: Stream, toll: Toll, deadline: float) -> bytes:
         """The first part that says something, with all opening words before it."""
@@ -242,7 +246,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         toll.heard.add(said)
         now = self.clock()
         until = now + min(_KEPT_SECONDS, (deadline - now) / 2)
-        while not (stream.done or len(said) > _OPENING_BYTES or any(toll.heard.text())):
+        while not (stream.done or len(said) > _OPENING_BYTES or toll.heard.spoken):
             try:
                 async with asyncio.timeout(until - self.clock()):
                     part = await _next(reply, stream)

@@ -15,11 +15,14 @@ import structlog
 from adapters.base import Failure, Kind, Stamp
 from adapters.completion import error_object
 from adapters.envelope import Envelope, seal
+from adapters.extent import Extent
+from adapters.letter import unreadable
 from adapters.sse import encode as event
 from proxy import headers, ledger
 from proxy.auth import NOBODY, Caller, permitted
 from proxy.catalog import LONGEST_NAME
 from proxy.chooser import Chooser
+from proxy.crowd import Crowd
 from proxy.downstream import Downstream
 from proxy.ledger import Entry
 from proxy.prompts import answered, shortened
@@ -34,21 +37,16 @@ from proxy.trip import Trip, Trips
 from proxy.turnstile import Turnstile, ratelimits
 
 
-class Presence(msgspec.Struct):
-    """How many requests are being served, by whichever gate."""
-
-    serving: int = 0
-
-
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """What all requests share. `longest` is how long one may take, in seconds."""
 
     chooser: Chooser
     trips: Trips
     turnstile: Turnstile
-    presence: Presence
+    crowd: Crowd
     sinks: Sequence[Sink]
     largest_body: int
+    extent: Extent
     longest: float
     traced: bool  # a request without a trace begins one
     prompts: int  # characters of a prompt and of an answer that the log may show
@@ -62,27 +60,29 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         exchange: Exchange | None = None
         caller = NOBODY
         said: int | None = None  # tokens that it said it would take, since it was let in
-        self.presence.serving += 1
         try:
+            self.crowd.enter()
             passing = self._trace(down, record)
             caller = admit()
+            self.crowd.join(caller.key)
             asked = self.clock()
             body = await down.body(self.largest_body)
             coming = self.clock() - asked
-            envelope = seal(body)
+            envelope = seal(body, self.extent)
             entry = _entry(down, envelope, caller, record)
             permitted(caller, envelope.model)
             route = self.chooser.route(envelope.model)
             down.watch()
             stamp = Stamp(f"chatcmpl-{token}", int(self.wall()))
-            deadline = record.started + min(self.longest, headers.patience(down))
-            over = record.started + min(self.longest, headers.endurance(down))
+            patience, endurance = headers.patience(down)
+            deadline = record.started + min(self.longest, patience)
+            over = record.started + min(self.longest, endurance)
             exchange = Exchange(envelope, stamp, down, record, entry, deadline, over, passing=passing, aside=coming)
             exchange.keep = bool(self.prompts)
             if caller.quota:
                 said = await self._enter(caller, exchange)
-            urgency = URGENCIES.get((down.header(b"x-tollhouse-priority") or "").strip().lower(), NORMAL)
-            await self.trips.go(Trip(route=route, exchange=exchange, task=_task(down, envelope), urgency=urgency))
+            task, urgency = _task(down, envelope), _urgency(down)
+            await self.trips.go(Trip(route=route, exchange=exchange, task=task, urgency=urgency))
         except Failure as failure:
             await _refuse(failure, down, record)
         except asyncio.CancelledError:
@@ -90,11 +90,13 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
                 await _refuse(_shutting_down(), down, record)
                 raise
             record.status, record.code = 499, "client_left"
+        except RecursionError as error:  # what is nested so deeply is the letter
+            await _refuse(unreadable(error), down, record)
         except Exception:
             structlog.get_logger().exception("internal error", request_id=record.request_id)
             await _refuse(_ours(), down, record)
         finally:
-            self.presence.serving -= 1
+            self.crowd.leave(caller.key)
             down.unwatch()
             record.total = round((self.clock() - record.started) * 1000, 3)
             if exchange is not None:
@@ -142,16 +144,24 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
                 record.answer = answered("".join(exchange.spoken.heard.text()), self.prompts)
 
 
+_HEADERS = {name: f"x-tollhouse-{name}".encode() for name in ("user", "agent", "task")}
+
+
 def _said(down: Downstream, envelope: Envelope, name: str, body: Any = None) -> str:
     """By header, else by the body, else by its metadata."""
-    header = headers.spelled(down.header(f"x-tollhouse-{name}".encode()) or "")
-    return ledger.name(header or body or envelope.metadata.get(name))
+    header = down.header(_HEADERS[name])
+    return ledger.name((header and headers.spelled(header)) or body or envelope.metadata.get(name))
 
 
 def _task(down: Downstream, envelope: Envelope) -> str | None:
     """What the request is for; a word that nobody knows is none."""
-    task = _said(down, envelope, "task").lower()
-    return task if task in TASKS else None
+    task = _said(down, envelope, "task")
+    return None if not task else task.lower() if task.lower() in TASKS else None
+
+
+def _urgency(down: Downstream) -> int:
+    said = down.header(b"x-tollhouse-priority")
+    return NORMAL if said is None else URGENCIES.get(said.strip().lower(), NORMAL)
 
 
 def _entry(down: Downstream, envelope: Envelope, caller: Caller, record: Record) -> Entry:

@@ -46,7 +46,7 @@ class Habits:
         for key in _keys(caller, model):
             habit = self._known.get(key)
             if habit is not None:
-                weight = self._weight(key, habit)
+                weight = _faded(habit, self._heard(key))
                 output = (weight * habit.output + _LEANING * output) / (weight + _LEANING)
                 cached = (weight * habit.cached + _LEANING * cached) / (weight + _LEANING)
         return Expected(output if cap is None else min(output, cap), cached)
@@ -55,26 +55,37 @@ class Habits:
         """An answer of `choices` choices has come to its end."""
         output = usage.completion / choices
         cached = usage.cached / usage.prompt if usage.prompt else 0.0
-        for key in _keys(caller, model):
-            habit = self._known.setdefault(key, _Habit())
-            self._known.move_to_end(key)
-            habit.weight = min(self._weight(key, habit) + 1, _MOST)
-            habit.output += (output - habit.output) / habit.weight
-            habit.cached += (cached - habit.cached) / habit.weight
-            habit.heard += 1
-            habit.at = self._heard(key)
+        everybody = self._add((None, None), output, cached, 0)
+        self._add((None, model), output, cached, everybody.heard)
+        own = self._add((caller, None), output, cached, 0)
+        self._add((caller, model), output, cached, own.heard)
         while len(self._known) > self._most:
             self._known.popitem(last=False)
 
-    def _weight(self, key: _Key, habit: _Habit) -> float:
-        elsewhere = max(0, self._heard(key) - habit.at)  # less than nothing, if the caller was forgotten in between
-        return habit.weight * math.pow(0.5, elsewhere / _HALF_LIFE)
+    def _add(self, key: _Key, output: float, cached: float, heard: int) -> _Habit:
+        """One more answer. `heard`: of any model, if this is of one."""
+        habit = self._known.get(key)
+        if habit is None:
+            habit = self._known[key] = _Habit(at=heard)
+        self._known.move_to_end(key)
+        weight = habit.weight = min(_faded(habit, heard) + 1, _MOST)
+        habit.output += (output - habit.output) / weight
+        habit.cached += (cached - habit.cached) / weight
+        habit.heard += 1
+        habit.at = heard
+        return habit
 
     def _heard(self, key: _Key) -> int:
         """Answers of any model, to the caller of `key` or to everybody; 0 if it is not about one model."""
         caller, model = key
         known = self._known.get((caller, None)) if model is not None else None
         return known.heard if known else 0
+
+
+def _faded(habit: _Habit, heard: int) -> float:
+    """What it stands on, after so many answers of any model."""
+    elsewhere = heard - habit.at  # less than nothing, if the caller was forgotten in between
+    return habit.weight if elsewhere <= 0 else habit.weight * math.pow(0.5, elsewhere / _HALF_LIFE)
 
 
 def _keys(caller: str, model: str) -> tuple[_Key, ...]:

@@ -1,7 +1,6 @@
 """What an answer, or a refusal, says of itself beyond OpenAI's words."""
 
 import math
-from collections.abc import Sequence
 
 from adapters.base import Call, Failure, Kind, Target
 from proxy.downstream import Downstream, Headers
@@ -14,6 +13,7 @@ STREAM: Headers = (
     (b"x-accel-buffering", b"no"),
 )
 SHUTTING_DOWN = "server_shutting_down"
+_LONGEST = 1_000  # characters of a value
 
 
 def answer(record: Record, target: Target, call: Call, cap: int | None, *, under_way: int = 1) -> Headers:
@@ -21,19 +21,22 @@ def answer(record: Record, target: Target, call: Call, cap: int | None, *, under
 
     `under_way`: attempts that have not ended, this one among them.
     """
-    said = {
-        "x-request-id": record.request_id,
-        "x-tollhouse-provider": target.provider,
-        "x-tollhouse-model": target.model,
-        "x-tollhouse-attempts": str(record.asked + under_way),
-        "x-upstream-request-id": record.upstream_id or "",
-    }
+    asked = record.asked + under_way
+    said = [
+        (b"x-request-id", record.request_id.encode()),
+        (b"x-tollhouse-provider", _plain(target.provider)),
+        (b"x-tollhouse-model", _plain(target.model)),
+        (b"x-tollhouse-attempts", b"1" if asked == 1 else str(asked).encode()),
+    ]
+    if record.upstream_id:
+        said.append((b"x-upstream-request-id", _plain(record.upstream_id)))
     if call.warnings:
-        said["x-tollhouse-warnings"] = str(call.warnings)
-        said["x-tollhouse-dropped-params"] = ",".join(call.warnings.dropped)
+        said.append((b"x-tollhouse-warnings", _plain(str(call.warnings))))
+        if call.warnings.dropped:
+            said.append((b"x-tollhouse-dropped-params", _plain(",".join(call.warnings.dropped))))
     if cap is not None:
-        said["x-tollhouse-max-tokens"] = str(cap)
-    return [(name.encode(), _plain(value)) for name, value in said.items() if value]
+        said.append((b"x-tollhouse-max-tokens", str(cap).encode()))
+    return said
 
 
 def refusal(failure: Failure, record: Record) -> Headers:
@@ -51,31 +54,32 @@ def refusal(failure: Failure, record: Record) -> Headers:
     return [(name.encode(), _plain(value)) for name, value in said.items()]
 
 
-_OWN = (b"x-tollhouse-timeout",)
+_OWN = b"x-tollhouse-timeout"
 _SDKS = (b"x-stainless-read-timeout", b"x-stainless-timeout")
 
 
-def patience(down: Downstream) -> float:
-    """Seconds for which the client will wait for an answer, by its own word or by its SDK's; without one, for ever."""
-    return _seconds(down, (*_OWN, *_SDKS))
+def patience(down: Downstream) -> tuple[float, float]:
+    """Seconds for which the client will wait for an answer, by its own word or by its SDK's; and those after which it
+    has no use for the rest of a stream, by its own word only: the timeouts of the SDKs are those of the first byte, or
+    of each one. Without a word for ever."""
+    own = _seconds(down, _OWN)
+    if own is not None:
+        return own, own
+    said = _seconds(down, _SDKS[0])
+    if said is None:
+        said = _seconds(down, _SDKS[1])
+    return math.inf if said is None else said, math.inf
 
 
-def endurance(down: Downstream) -> float:
-    """Seconds after which the client has no use for the rest of a stream: by its own word only. The timeouts of the
-    SDKs are those of the first byte, or of each one."""
-    return _seconds(down, _OWN)
-
-
-def _seconds(down: Downstream, names: Sequence[bytes]) -> float:
-    for name in names:
-        value = down.header(name)
-        try:
-            seconds = float(value) if value else math.nan
-        except ValueError:
-            continue
-        if seconds > 0:
-            return seconds
-    return math.inf
+def _seconds(down: Downstream, name: bytes) -> float | None:
+    value = down.header(name)
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return seconds if seconds > 0 else None
 
 
 def spelled(value: str) -> str:
@@ -88,7 +92,9 @@ def spelled(value: str) -> str:
 
 def _plain(value: str) -> bytes:
     """A header's value: names of models and paths of parameters come from outside, and may hold anything."""
-    shown = value[:1000]
+    if value.isascii() and value.isprintable() and len(value) <= _LONGEST:
+        return value.encode()
+    shown = value[:_LONGEST]
     if not (shown.isascii() and shown.isprintable()):
         shown = "".join(c if " " <= c <= "~" else "?" for c in shown)
     return shown.encode()

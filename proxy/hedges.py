@@ -17,7 +17,7 @@ class Hedges:
     """One per process. `spend`: share of what was spent; `least`: seconds before which nobody is hedged."""
 
     def __init__(self, *, enabled: bool, spend: float, least: float) -> None:
-        self._enabled = enabled
+        self.enabled = enabled
         self._share = int(spend * _MILLION)
         self._least = least
         self._spent = 0  # nano-dollars
@@ -25,7 +25,7 @@ class Hedges:
 
     def after(self, order: Sequence[Candidate], need: Need) -> float | None:
         """Seconds until the second of `order` is asked as well; None: not at all."""
-        if not self._enabled or len(order) < 2:
+        if not self.enabled or len(order) < 2:
             return None
         first, second = order[0].standing, order[1].standing
         usual = first.hedge if need.stream else first.hedge_whole

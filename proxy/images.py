@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from adapters import media
 from adapters.base import Failure, Fetched, Remote, invalid
 from proxy import __version__
-from proxy.settings import Limits
+from proxy.limits import Limits
 
 if TYPE_CHECKING:
     import httpx

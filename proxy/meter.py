@@ -1,23 +1,27 @@
 """Cuts a stream whose vendor does not keep to the cap that it was sent: it is over when the held money is used."""
 
-from adapters.base import Failure, Kind
+from adapters.base import Failure, Kind, Target
 from adapters.heard import Heard
 from proxy.till import Held
 from proxy.tokenizer import Tokenizer
 
 _STEP = 1024  # bytes between two looks, and of text between two counts, at least
+# Vendors themselves keep to a cap, and text has some four bytes to a token: to count it before it has more would be to
+# count each answer that comes near its cap, in vain. Of a server that only speaks as one of them nobody knows it.
+_OFTEN = 4
 
 
 class Meter:
     """Of one stream. `enough` is what may be heard (`Heard.size`) until somebody has to look."""
 
-    def __init__(self, held: Held, heard: Heard, tokenizer: Tokenizer, model: str) -> None:
-        self._heard, self._tokenizer, self._model = heard, tokenizer, model
+    def __init__(self, held: Held, heard: Heard, tokenizer: Tokenizer, target: Target) -> None:
+        self._heard, self._tokenizer, self._model = heard, tokenizer, target.model
         self._most = 2**63
         if held.cap is not None and held.quote is not None:
             paid = held.cap * held.quote.choices
             self._most = paid + paid // 4 + 64  # another tokenizer than the vendor's may count that much more
-        self.enough = self._next = self._most  # so many bytes cannot be more tokens
+        # So many bytes cannot be more tokens; or are hardly ever.
+        self.enough = self._next = self._most * (_OFTEN if target.provider == target.vendor else 1)
         self.beyond = False
 
     async def check(self) -> None:

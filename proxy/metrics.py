@@ -5,16 +5,15 @@ what a client made up (a model without a price, a user's name) is never one. `ME
 docs/telemetry.md is made of it.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
     Gauge,
     GCCollector,
-    Histogram,
     ProcessCollector,
     generate_latest,
 )
@@ -27,6 +26,7 @@ from proxy.health import Cell, circuit
 from proxy.health.circuit import State
 from proxy.ledger import Entry
 from proxy.routing.candidate import OTHER
+from proxy.tallies import Count, Counter, Histogram, Spread
 from proxy.telemetry import HEDGE_LOST, Attempt, Record
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -108,10 +108,10 @@ LABELS: dict[str, tuple[str, ...]] = {
 class _Model(NamedTuple):
     """What is counted for one model of one provider."""
 
-    spend: Counter
-    first: Histogram
-    total: Histogram
-    unpriced: Counter
+    spend: Count
+    first: Spread
+    total: Spread
+    unpriced: Count
 
 
 class Metrics:
@@ -139,6 +139,7 @@ class Metrics:
         self._children: dict[tuple[str, ...], Any] = {}
         self._of_model: dict[tuple[str, str], _Model] = {}
         self._codes: set[str] = set()
+        self._threads = threading.Lock()
 
     def _child(self, name: str, *labels: str) -> Any:
         """prometheus_client takes a lock and makes strings for each `labels`; its children are kept here instead."""
@@ -193,7 +194,8 @@ class Metrics:
 
     def lost(self, signal: Literal["span", "metric"], number: int) -> None:
         """So many were made for OpenTelemetry's collector, and it did not get them. May be called from any thread."""
-        self._made["telemetry_lost_total"].labels(signal).inc(number)
+        with self._threads:
+            self._made["telemetry_lost_total"].labels(signal).inc(number)
 
     def observe(self, entry: Entry) -> None:
         """Count a row of the ledger.

@@ -7,35 +7,28 @@ they come by. None of it is needed to serve a request: while the store is away a
 
 import asyncio  # it tells and listens in the background, as the fleet does
 import heapq
-from collections import Counter as Count
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import msgspec
 import structlog
 
-from adapters.base import Kind
 from proxy import series
 from proxy.budget import EACH, Budget
 from proxy.fleet import Fleet
 from proxy.health import circuit
-from proxy.health.cell import EFFECTS
 from proxy.health.circuit import State
-from proxy.health.pace import sketch
 from proxy.ledger import Counter, labels
 from proxy.ledger import end as window_end
-from proxy.series import KEPT, MINUTE, Minute, Point, Series, rise
+from proxy.minutes import of
+from proxy.series import KEPT, MINUTE, Point, Series, rise
 from proxy.store import Board, Notice, Store, StoreError
 from proxy.store.patience import Patience, end
 from proxy.telemetry import Record
 
 PREFIX = "series:"
-_ILL = {"failed", "trip"}
-_OURS = frozenset({Kind.BUDGET.value, Kind.STORE.value})  # attempts that never reached a provider
-# What is counted against a provider: whatever makes it ill in the eyes of some circuit, and its refusals to be asked.
-_FAILURES = frozenset(kind.value for kind, row in EFFECTS.items() if kind and _ILL & set(row.values())) | {
-    Kind.RATE_LIMITED.value
-}
 _TURN_SECONDS = 1.0
 _SHARE_SECONDS = 5.0
 _READ_SECONDS = 15.0
@@ -46,6 +39,7 @@ _MOST_HEARD = 1_000  # replicas; a board that somebody else fills must not fill 
 _MOST_CURVES = 200
 _MOST_OF_EACH = 20  # values of a budget for each, the most used
 _MOST_TURNS = 500
+_MOST_ASIDE = 64  # requests
 _LINE = "line"
 _HOUR = 3_600_000  # milliseconds
 _MILLI = 1_000
@@ -95,6 +89,7 @@ class Pulse:
         self._key = f"{PREFIX}{replica}"
         self._own = Series()
         self._dirty = False
+        self._aside: list[tuple[int, Record]] = []  # with the minute in which each was over
         self._serial = 0  # of our notice
         self._others: dict[str, tuple[int, Series]] = {}  # by key: the serial number, and what stands there
         self._complained: set[str] = set()
@@ -129,9 +124,16 @@ class Pulse:
 
     def __call__(self, record: Record) -> None:
         """Count a request that is over."""
-        now = self.now()
-        self._own = self._own.trimmed(now).add(now // MINUTE, _minute(record))
+        self._aside.append((self.now() // MINUTE, record))
         self._dirty = True
+        if len(self._aside) >= _MOST_ASIDE:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Count what was laid aside: many requests of one minute are added up once."""
+        aside, self._aside = self._aside, []
+        for minute, group in groupby(aside, key=itemgetter(0)):
+            self._own = self._own.trimmed(minute * MINUTE).add(minute, of([record for _, record in group]))
 
     def hear(self, key: str, notice: Notice) -> None:
         """Somebody's series was changed; ours too is heard."""
@@ -152,11 +154,13 @@ class Pulse:
 
     def forget(self) -> None:
         """The board was forgotten: what others had put up they put up again; what is known of them stays till then."""
+        self._gather()
         self._serial, self._dirty = 0, bool(self._own.minutes)
         self._others = {key: (0, found) for key, (_, found) in self._others.items()}
 
     def whole(self) -> Series:
         """The last hours, of all replicas."""
+        self._gather()
         now = self.now()
         return series.merged(one.trimmed(now) for one in (self._own, *(found for _, found in self._others.values())))
 
@@ -223,6 +227,7 @@ class Pulse:
         try:
             async with Patience(_STORE_SECONDS):
                 if self._dirty:
+                    self._gather()
                     await self._put_up(self._own.trimmed(self.now()))
                 for key, (serial, found) in list(self._others.items()):
                     if not found.trimmed(self.now()).minutes:
@@ -294,22 +299,3 @@ class Pulse:
             used += counters.get(scope, _NOTHING).used
             points.append((window_end(label), used))
         return points
-
-
-def _minute(record: Record) -> Minute:
-    """What a request adds to its minute."""
-    reached = [attempt for attempt in record.attempts if attempt.outcome not in _OURS]
-    hedged = bool(record.decision and record.decision.hedged)
-    error = bool(record.code) or (record.status or 0) >= 400
-    first = record.first_part
-    return Minute(
-        requests=1,
-        errors=int(error),
-        failed=int(error and (record.status or 0) >= 500),
-        cost=record.cost_nano or 0,
-        retries=max(0, len(reached) - 1 - hedged),
-        hedges=int(hedged),
-        attempts=Count(attempt.provider for attempt in reached),
-        failures=Count(attempt.provider for attempt in reached if attempt.outcome in _FAILURES),
-        first=sketch([first]).counts if first is not None else {},
-    )

@@ -41,7 +41,9 @@ class Watcher:
         self._path, self._load, self._take, self._seconds = path, load, take, seconds
         self._known = known
         self._seen: tuple[_Seen | None, _Seen | None] = (None, None)  # at the last two looks
-        self._digest = b""  # of the last content that was loaded, or told to be broken
+        # Of the last content that was loaded, or told to be broken. To read again what is known already would be the
+        # dearest thing that a server does at its start.
+        self._digest = known.digest if known is not None else b""
         self._trouble = ""  # why it could not be read, as it was told
         self._task: asyncio.Task[None] | None = None
 

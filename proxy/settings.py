@@ -18,13 +18,16 @@ from proxy.catalog import Catalog, Group
 from proxy.document import DocumentError
 from proxy.environment import Environment, Secret, Sources, flag, reason, wrong_with
 from proxy.health import Policy
+from proxy.limits import Limits as Limits
 from proxy.prices import PriceTableError
 from proxy.providers import Provider
 from proxy.resilience import Hedging, Retries
 from proxy.routing import STRATEGIES
-from proxy.timeouts import LONGEST, Timeouts, check_seconds
+from proxy.timeouts import LONGEST, Timeouts
 
 _OTLP = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+
+_SOME_SECONDS = "a number of seconds, 0 or more"
 
 
 class SettingsError(ValueError):
@@ -33,21 +36,6 @@ class SettingsError(ValueError):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a client may send, and what is fetched for it. Bytes and seconds."""
-
-    body: int = 32 * 1024 * 1024
-    image: int = 20 * 1024 * 1024
-    image_seconds: float = 10.0
-    images_from_private_networks: bool = False
-
-    def __post_init__(self) -> None:
-        check_seconds("image_seconds", self.image_seconds)
-        for name in ("body", "image"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1 byte")
 
 
 class Alerting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["json", "console"]
     log_level: str
     drain_seconds: float
+    drain_notice_seconds: float  # of these
     timeouts: Timeouts
     limits: Limits
     files: tuple[Path, ...]  # that all of this was read from, the price table aside
@@ -134,8 +123,7 @@ def load(
     client_keys = env.secrets("TOLLHOUSE_CLIENT_KEYS")
     admin_key = env.secret("TOLLHOUSE_ADMIN_KEY")
     managed = _managed(env, admin_key)
-    anonymous = env.read("TOLLHOUSE_ALLOW_ANONYMOUS", flag, False, "true or false")
-    _check_open(env, host, anonymous or bool((client_keys or managed) and admin_key))
+    anonymous = _anonymous(env, host, bool((client_keys or managed) and admin_key))
     settings = Settings(
         host=host,
         port=port,
@@ -166,7 +154,8 @@ def load(
         telemetry=env.read("TOLLHOUSE_OTEL", flag, bool(env.named(*_OTLP)), "true or false"),
         log_format=env.read("TOLLHOUSE_LOG", _format, "console" if terminal else "json", "json or console"),
         log_level=env.read("TOLLHOUSE_LOG_LEVEL", _level, "info", "debug, info, warning or error"),
-        drain_seconds=env.read("TOLLHOUSE_DRAIN_SECONDS", _seconds, 30.0, "a number of seconds, 0 or more"),
+        drain_seconds=env.read("TOLLHOUSE_DRAIN_SECONDS", _seconds, 30.0, _SOME_SECONDS),
+        drain_notice_seconds=env.read("TOLLHOUSE_DRAIN_NOTICE_SECONDS", _seconds, 0.0, _SOME_SECONDS),
         timeouts=file.timeouts,
         limits=file.limits,
         files=(*([Path(path)] if path else ()), *env.files),
@@ -228,12 +217,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _check_open(env: Environment, host: str, keys: bool) -> None:
-    if not (is_loopback(host) or keys):
+def _anonymous(env: Environment, host: str, keys: bool) -> bool:
+    """Whether callers without a key are welcome beyond loopback; a fault if they could come without being so."""
+    allowed = env.read("TOLLHOUSE_ALLOW_ANONYMOUS", flag, False, "true or false")
+    if not (is_loopback(host) or keys or allowed):
         env.faults.append(
             f"--host {host}: listening beyond loopback needs TOLLHOUSE_CLIENT_KEYS (or TOLLHOUSE_MANAGED_KEYS=true) "
             "and TOLLHOUSE_ADMIN_KEY, or TOLLHOUSE_ALLOW_ANONYMOUS=true"
         )
+    return allowed
 
 
 def _file(env: Environment, path: str | None) -> File:

@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 
 from proxy.bound import Rules
-from proxy.budget import MOST, Budget, Limit, limits
+from proxy.budget import EACH, MOST, Budget, Limit, limits
 from proxy.cost import NANO
 from proxy.environment import Environment
 from proxy.ledger import DIMENSIONS, OPTIONAL, Entry, Window
 
 _DOLLARS = re.compile(r"[0-9]{1,8}(?:\.[0-9]{1,9})?", re.ASCII)
 _EXPECTED = 'USD as a decimal, more than 0 and at most 9000000, such as "12.50"'
+_REMEMBERED = 4_096  # of those who spend; whoever is new is looked up
 _WORDS: dict[str, Window] = {"daily": "day", "monthly": "month"}
 
 
@@ -91,10 +92,24 @@ class Purse:
     """
 
     def __init__(self, configured: Sequence[Budget] = (), rules: Rules | None = None) -> None:
+        self._known: dict[tuple[Any, ...], tuple[Limit, ...]] = {}  # by whom they apply to
+        self._index: dict[tuple[str, str], list[Budget]] = {}
+        self._configured: tuple[Budget, ...] = ()
         self.configured = tuple(configured)
         self.rules = rules or Rules()
         self._of_keys: dict[str, tuple[Budget, ...]] = {}
         self._gone: set[str] = set()  # keys that are revoked: what is still under way counts, and nobody asks for more
+
+    @property
+    def configured(self) -> tuple[Budget, ...]:
+        """Those of the configuration."""
+        return self._configured
+
+    @configured.setter
+    def configured(self, budgets: tuple[Budget, ...]) -> None:
+        self._configured = budgets
+        self._index = _indexed(budgets)
+        self._known.clear()
 
     def __bool__(self) -> bool:
         return bool(self.configured or self._of_keys)
@@ -102,6 +117,7 @@ class Purse:
     def give(self, key: str, budgets: Sequence[Budget], *, gone: bool = False) -> None:
         """These are the budgets of a key now; none: it has none any more. `gone`: nobody can use it any more."""
         (self._gone.add if gone else self._gone.discard)(key)
+        self._known.clear()
         if budgets:
             self._of_keys[key] = tuple(budgets)
         else:
@@ -114,4 +130,27 @@ class Purse:
 
     def of(self, entry: Entry) -> tuple[Limit, ...]:
         """Those that apply to a row; a key's own are found by its name, however many keys there are."""
-        return limits((*self.configured, *self._of_keys.get(entry.key, ())), entry)
+        who = entry.provider, entry.model, entry.key, entry.user, entry.agent, entry.team
+        known = self._known.get(who)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()  # so many at once are not asked for again soon
+            known = self._known[who] = limits(self._near(entry), entry)
+        return known
+
+    def _near(self, entry: Entry) -> Iterator[Budget]:
+        """Those that can apply to a row, whoever else has budgets of his own."""
+        yield from self._index.get(("", ""), ())
+        for dimension in DIMENSIONS:
+            yield from self._index.get((dimension, getattr(entry, dimension)), ())
+            yield from self._index.get((dimension, EACH), ())
+        yield from self._of_keys.get(entry.key, ())
+
+
+def _indexed(budgets: Sequence[Budget]) -> dict[tuple[str, str], list[Budget]]:
+    """By dimension and value; those of all traffic by neither."""
+    index: dict[tuple[str, str], list[Budget]] = {}
+    for budget in budgets:
+        place = (budget.dimension, budget.value) if budget.dimension else ("", "")
+        index.setdefault(place, []).append(budget)
+    return index

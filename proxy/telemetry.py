@@ -1,17 +1,12 @@
-"""One record per request, and those who listen to it; and the log: one wide line a request, and few others.
+"""One record per request, and those who listen to it; and the one wide line that the log has of it.
 
 `FIELDS` says what is in that line: docs/telemetry.md is made of it, and a test holds it to what is said.
 """
 
-import asyncio
-import contextlib
-import logging
-import sys
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-import structlog
 
 from adapters.base import Failure, Kind, Usage
 from proxy.cost import dollars
@@ -188,25 +183,31 @@ FIELDS: dict[str, Field] = {
     "prompt": Field("", "the last messages, redacted, then shortened", _SHOWN),
     "answer": Field("", "what was answered, redacted, then shortened", _SHOWN),
 }
-_KEPT_BACK = ("started", "numbered", "timings", "trace", "span", "parent", "sampled", "first_part", "total")
-_ALWAYS = ("queue", "hold", "vendors")  # once an attempt was made: there 0 is known
-_IF_KNOWN = ("connect", "first_byte", "overhead")
 
 
 def line(record: Record) -> dict[str, Any]:
-    """What `log_request` says of a request: the fields of `FIELDS`, of which everything that is known."""
-    said: dict[str, Any] = msgspec.to_builtins(record)  # without what is as it was at the start: `omit_defaults`
-    for name in _KEPT_BACK:
-        said.pop(name, None)
-    said["stream"], said["total_ms"] = record.stream, record.total
-    for attempt in said.get("attempts", ()):
-        attempt.pop("counted", None)  # the name for curves; the line has the one on the wire
-    if record.usage is not None:
-        said["input_tokens"], said["output_tokens"] = record.usage.prompt, record.usage.completion
+    """What the log says of a request: the fields of `FIELDS`, of which everything that is known.
+
+    Written out field by field: it is said once for each request, and to look through a record for what is known costs
+    as much as all the rest of the line.
+    """
+    said: dict[str, Any] = {"request_id": record.request_id, "stream": record.stream}
+    for name in _PLAIN:
+        if (value := getattr(record, name)) is not None:
+            said[name] = value
+    if record.warnings:
+        said["warnings"] = record.warnings
+    if (usage := record.usage) is not None:
+        said["usage"] = msgspec.to_builtins(usage)
+        said["input_tokens"], said["output_tokens"] = usage.prompt, usage.completion
     if record.cost_nano is not None:
         said["cost_usd"] = dollars(record.cost_nano)
-    if record.first_part is not None:
-        said["first_part_ms"] = record.first_part
+    if record.decision is not None:
+        said["decision"] = msgspec.to_builtins(record.decision)
+    if record.attempts:
+        said["attempts"] = [_attempt(attempt) for attempt in record.attempts]
+        timings = record.timings
+        said["queue_ms"], said["hold_ms"], said["vendors_ms"] = timings.queue, timings.hold, timings.vendors
     _tell_times(record, said)
     if record.trace is not None:
         said["trace_id"], said["sampled"] = record.trace, record.sampled
@@ -214,90 +215,36 @@ def line(record: Record) -> dict[str, Any]:
     return said
 
 
+# Members of a record that are said as they are, if they are known.
+_PLAIN = (
+    *("model", "user", "agent", "team", "key", "provider", "served", "upstream_id", "status", "code", "finish"),
+    *("cost_nano", "estimated", "prompt", "answer"),
+)
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    """Without the name for curves: the line has the one on the wire."""
+    said: dict[str, Any] = {
+        "provider": attempt.provider,
+        "model": attempt.model,
+        "outcome": attempt.outcome,
+        "milliseconds": attempt.milliseconds,
+    }
+    if attempt.message is not None:
+        said["message"] = attempt.message
+    if attempt.started:
+        said["started"] = attempt.started
+    return said
+
+
 def _tell_times(record: Record, said: dict[str, Any]) -> None:
     timings = record.timings
-    if record.attempts:
-        for name in _ALWAYS:
-            said[f"{name}_ms"] = getattr(timings, name)
-    for name in _IF_KNOWN:
-        if (milliseconds := getattr(timings, name)) is not None:
-            said[f"{name}_ms"] = milliseconds
-
-
-_log = structlog.get_logger()  # made once: for each line anew it costs as much as the line
-
-
-def log_request(record: Record) -> None:
-    """The line of a request: a `Sink`."""
-    _log.info("request", **line(record))
-
-
-_encode = msgspec.json.Encoder(enc_hook=str).encode
-
-
-def configure(format: Literal["json", "console"], level: str) -> None:
-    """Set the log up, once, to standard error: standard output belongs to commands."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    stream: Any = _Patient(sys.stderr.buffer if format == "json" else sys.stderr)
-    if format == "json":
-        shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
-        factory: Any = structlog.BytesLoggerFactory(stream)
-    else:
-        # The plain traceback: the other one shows local variables, and keys among them.
-        plain = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
-        shared += [_printable, plain]
-        factory = structlog.PrintLoggerFactory(stream)
-    structlog.configure(
-        processors=shared,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=factory,
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(level=logging.WARNING, handlers=[_Foreign()], force=True)
-
-
-class _Foreign(logging.Handler):
-    """What libraries log, from warnings on, in the same form as ours. Below that they name URLs, and keys in them."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Pass it on."""
-        if record.exc_info and record.exc_info[0] is asyncio.CancelledError:
-            return  # a request that was cut off at the end of the grace; it has a line of its own
-        log = getattr(structlog.get_logger(), "error" if record.levelno >= logging.ERROR else "warning")
-        log(record.getMessage(), logger=record.name, exc_info=record.exc_info)
-
-
-class _Patient:
-    """A stream to log to. If whoever read it is gone, nothing is said: a request does not fail for lack of a reader."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, said: Any) -> None:
-        """Write it, or not."""
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
-            self._stream.write(said)
-
-    def flush(self) -> None:
-        """Flush it, or not."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
-
-
-def _printable(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    """On a terminal, words of clients must not move the cursor. A traceback keeps its lines: nobody else writes it."""
-    return {key: _tame(value) if isinstance(value, str) else value for key, value in event.items()}
-
-
-def _tame(text: str) -> str:
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
-def _json(event: dict[str, Any], **_: Any) -> bytes:
-    return _encode(event)
+    said["total_ms"] = record.total
+    if record.first_part is not None:
+        said["first_part_ms"] = record.first_part
+    if timings.connect is not None:
+        said["connect_ms"] = timings.connect
+    if timings.first_byte is not None:
+        said["first_byte_ms"] = timings.first_byte
+    if timings.overhead is not None:
+        said["overhead_ms"] = timings.overhead

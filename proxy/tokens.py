@@ -8,7 +8,6 @@ up in base64 comes off.
 import base64
 import binascii
 import json
-import re
 import struct
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -16,12 +15,13 @@ from typing import Any
 
 import msgspec
 
+from adapters import marks, wire
 from adapters import media as kinds
-from adapters import wire
 from adapters.base import Failure, Target, Vendor
 from adapters.conversation import data_url
 from adapters.envelope import Envelope
 from adapters.gemini.contents import googles_own
+from adapters.marks import Marks
 
 TYPICAL_IMAGE = 765  # of 1024 x 1024 at OpenAI's usual detail: 85 + 4 * 170; for estimates
 
@@ -42,23 +42,16 @@ class Media(msgspec.Struct, frozen=True):
 TEXT = Media()
 UNKNOWN = Media(unknown=True)
 
-# How the keys and types begin of all that is not text, at OpenAI and at those who nearly speak its format; and those of
-# searches, whose findings are billed as prompt. A request without these words, in plain letters, is text. That they all
-# begin with the same byte makes looking for them twenty times faster.
-_MARK = re.compile(rb'"(?:image|input_|audio|video|file|media|document|inline|web_search)')
-_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")  # could spell any of them; nobody escapes letters without a reason
-
 
 def media(envelope: Envelope) -> Media:
     """What a letter has in it; one of text only is told by its bytes, and not opened."""
-    raw = envelope.raw
-    if not _MARK.search(raw) and not _ESCAPED_LETTER.search(raw):
+    if not envelope.marks.media:  # a word that is not there, in plain letters: it is text
         return TEXT
     try:
         chat = envelope.chat
     except Failure:
         return UNKNOWN
-    if chat.web_search_options is not None or _said_twice(raw):
+    if chat.web_search_options is not None or _said_twice(envelope.raw):
         return UNKNOWN
     found = [_of(part) for part in _parts(chat)]
     return Media(
@@ -199,25 +192,27 @@ _FIXED = 64  # priming of the answer, date and order of instructions
 # A prompt of the vendor's own for tools and structured output: Anthropic's is 313 to 675 tokens
 # (platform.claude.com/docs/en/agents-and-tools/tool-use/overview).
 _TOOLS = 1024
-_TOOLS_MARKS = (b'"tools"', b'"functions"', b'"output_config"', b'"response_format"', b'"generationConfig"')
 
 
-def prompt_bound(body: bytes, media: Media, target: Target, fetched: int = 0, text: int | None = None) -> int:
+def prompt_bound(
+    body: bytes, media: Media, target: Target, fetched: int = 0, text: int | None = None, found: Marks | None = None
+) -> int:
     """Tokens that the vendor can count at most for the prompt in `body`, its own JSON.
 
     `media` is of the client's letter; `fetched` are the raw bytes of remote images that were put into the body since.
     `text`: the tokens of the whole body, if somebody has counted them with the vendor's own tokenizer. What is longer
-    than the context the vendor refuses; what is unknown may fill it.
+    than the context the vendor refuses; what is unknown may fill it. `found`: the marks of `body`, if they are known.
     """
     if media.unknown:
         return target.context
     size = max(0, len(body) - media.payload - 4 * -(-fetched // 3))
     if text is not None:
         size = min(size, margin(text))
-    frames = _FIXED + _MESSAGE * body.count(b'"role"') + _NAME * body.count(b'"name"')
-    if any(mark in body for mark in _TOOLS_MARKS):
+    found = found or marks.read(body)
+    frames = _FIXED + _MESSAGE * found.roles + _NAME * found.names
+    if found.tools:
         frames += _TOOLS
-    images = media.images * (_image_bound(target) + _IMAGE_FRAME)
+    images = media.images * (_image_bound(target) + _IMAGE_FRAME) if media.images else 0
     audio = -(-media.audio * _AUDIO // _SLOWEST) + _AUDIO_FRAME if media.audio else 0
     return min(target.context, size + frames + images + audio)
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
+import structlog
 
-from adapters import ADAPTERS
+from adapters import ADAPTERS, marks
 from adapters.base import Call, Failure, Fetched, Stamp, Target, Usage
 from adapters.envelope import Envelope
 from adapters.heard import Heard
 from proxy import ledger, tokens
-from proxy.bound import End, Quote, hints, quoted
+from proxy.bound import End, Quote, credible, hints, quoted
 from proxy.downstream import Downstream, Headers
 from proxy.health.ratelimit import Windows
 from proxy.ledger import Entry
@@ -42,6 +43,15 @@ class Toll(msgspec.Struct):
     settled: bool = False
     awaited: bool = False  # the vendor has been asked and has not answered
 
+    def believed(self, usage: Usage | None, choices: int) -> Usage | None:
+        """What the vendor says that it used; None if no model can have used so much. Then it is estimated."""
+        if usage is None or credible(usage, self.target, choices):
+            return usage
+        target = self.target
+        told = {"prompt": usage.prompt, "completion": usage.completion, "searches": usage.web_searches}
+        structlog.get_logger().error("usage not believed", provider=target.provider, model=target.model[:200], **told)
+        return None
+
 
 class Exchange(msgspec.Struct):
     """One request on its way: what came, who hears the answer, and what there is to say of it afterwards."""
@@ -54,7 +64,7 @@ class Exchange(msgspec.Struct):
     deadline: float  # until when the client waits for an answer, or for a stream to begin; seconds, by the clock
     over: float  # when a stream must have come to its end
     images: dict[str, Fetched] = {}  # fetched once, whoever is asked
-    fetching: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    fetching: asyncio.Lock | None = None  # made by the first who fetches
     tolls: list[Toll] = []  # of all attempts that were sent
     blamed: set[str] = set()  # candidates whose health was told of a failure of this request
     race: Race | None = None  # between two that are asked at once
@@ -97,9 +107,15 @@ class Exchange(msgspec.Struct):
         self._took("queue", seconds)
 
     def _took(self, what: Literal["vendors", "hold", "queue"], seconds: float) -> None:
-        if self.spoken is None:
-            timings = self.record.timings
-            setattr(timings, what, round(getattr(timings, what) + seconds * 1000, 3))
+        if self.spoken is not None:
+            return
+        timings, milliseconds = self.record.timings, seconds * 1000
+        if what == "vendors":
+            timings.vendors = round(timings.vendors + milliseconds, 3)
+        elif what == "hold":
+            timings.hold = round(timings.hold + milliseconds, 3)
+        else:
+            timings.queue = round(timings.queue + milliseconds, 3)
 
     def tokens(self, prompt: int) -> int:
         """How many it took, as far as is known by now. What no vendor has told goes by a guess of the `prompt`, and by
@@ -164,19 +180,21 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
         return toll
 
     def _quote(self, call: Call, target: Target, price: Price, exchange: Exchange) -> Quote:
-        fetched = sum(len(image.data) for image in exchange.images.values()) if target.vendor != "openai" else 0
+        images = exchange.images if target.vendor != "openai" else {}
+        fetched = sum(len(image.data) for image in images.values()) if images else 0
         envelope = exchange.envelope
         media = tokens.media(envelope)
-        prompt = tokens.prompt_bound(call.body, media, target, fetched=fetched)
+        found = envelope.marks if call.body is envelope.raw else marks.read(call.body)
+        prompt = tokens.prompt_bound(call.body, media, target, fetched=fetched, found=found)
         return quoted(
             prompt,
             price,
-            hints(call.body, media, target.model),
+            hints(call.body, media, target.model, found),
             target,
             tier=envelope.tier,
             cap=envelope.cap,
             choices=envelope.choices,
-            predicted=len(envelope.fields.get("prediction", b"")) if b'"prediction"' in call.body else 0,
+            predicted=len(envelope.fields.get("prediction", b"")) if b'prediction"' in found.words else 0,
         )
 
     async def _count(self, call: Call, target: Target, exchange: Exchange) -> int | None:

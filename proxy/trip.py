@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 
 from adapters.base import Failure, Kind
-from proxy.attempts import Failed, Plan, RetryBudget, Rounds, Try, Wait, attempts, jitter, limited, nobody
+from proxy.attempts import Failed, Plan, RetryBudget, Rounds, Try, Wait, attempts, jitter, limited, nobody, opening
 from proxy.catalog import Route
 from proxy.chooser import Chooser
 from proxy.fleet import Fleet, Ticket
@@ -106,6 +106,11 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
     async def _chosen(self, trip: Trip) -> Choice:
         """Whom to ask. If all are only rate limited, wait for the first of them, as long as the client has time."""
         exchange, chooser = trip.exchange, self.chooser
+        if not (trip.left or trip.waited or self.hedges.enabled):
+            caller, when = exchange.entry.user or exchange.entry.key, exchange.stamp.created
+            if found := chooser.quiet(trip.route, trip.need, caller=caller, when=when):
+                choice, exchange.record.decision = found
+                return choice
         while True:
             candidates = chooser.candidates(
                 trip.route,
@@ -164,9 +169,10 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _follow(self, trip: Trip, choice: Choice) -> None:
         """Ask one candidate after the other, as the plan says."""
-        plan = self._plan(trip, choice)
+        hedge = self.hedges.after(choice.order, trip.need) if self.hedges.enabled else None
+        step: Try | Wait = opening(choice.order, hedge)
         put_off = set[int]()
-        step = next(plan)
+        plan: Plan | None = None  # made when it is wanted: most requests end with the first step
         while True:
             failed: Failed | None = ()
             if isinstance(step, Wait):
@@ -175,13 +181,16 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
                 failed = await self._try(trip, step, put_off)
             if failed is None:
                 return
+            if plan is None:
+                plan = self._plan(trip, choice, hedge)
+                next(plan)
             try:
                 step = plan.send(failed)
             except StopIteration as stop:
                 raise stop.value from None
             await self._give_back(trip.exchange, failed)
 
-    def _plan(self, trip: Trip, choice: Choice) -> Plan:
+    def _plan(self, trip: Trip, choice: Choice, hedge: float | None) -> Plan:
         exchange, retries = trip.exchange, self.retries
         rounds = Rounds(
             most=retries.rounds,
@@ -189,7 +198,6 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
             pause=jitter(retries.base, retries.longest, self.chooser.rng),
             may=lambda seconds: self.clock() + seconds < exchange.deadline and self.budget.spend(),
         )
-        hedge = self.hedges.after(choice.order, trip.need)
         return attempts(choice.order, choosy=not trip.route.auto, rounds=rounds, hedge=hedge)
 
     async def _try(self, trip: Trip, step: Try, put_off: set[int]) -> Failed | None:
@@ -203,7 +211,10 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
             put_off.add(id(first))
             return ()
         if second is None:
-            failures = [await alone(self._ask(trip, first, ticket))]
+            failure = await alone(self._ask(trip, first, ticket))
+            if failure is None:
+                return None
+            failures: list[Failure | None] = [failure]
         else:
             exchange.race = Race()
             failures = await exchange.race.run(

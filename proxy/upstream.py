@@ -1,32 +1,31 @@
 """The way to the vendors: the only room that speaks to them, and the one seam that another client would replace.
 
-The client is aiohttp, used directly. Of those measured it is the cheapest whose cancelled request closes its connection
-at once, headers or not (pyreqwest lets a cancelled request run on until the vendor answers; httpx costs ten times as
-much). Redirects are never followed: they would carry a key to who knows whom.
+The client is our own, `proxy.http1`: it costs a fifth of aiohttp, and no other one that was measured costs little and
+closes the connection of a cancelled request at once (pyreqwest lets it run on until the vendor answers). Redirects are
+never followed: they would carry a key to who knows whom. Nothing is sent twice: a request that was perhaps received
+may cost money, and who is asked next is not decided here.
 """
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import ContextVar
-from functools import partial
+import ssl
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Self
-from weakref import WeakSet
-
-import aiohttp
-from aiohttp.tracing import Trace
-from yarl import URL
 
 from adapters import ADAPTERS
 from adapters.base import REMOVED, Call, Failure, Kind
+from proxy.http1.connection import HEAD, SOME, WHOLE, Connection, Cut, Malformed
+from proxy.http1.head import Head, Headers
+from proxy.http1.pool import Pool
+from proxy.http1.proxies import DIRECT, Proxies
+from proxy.http1.route import route
+from proxy.http1.tunnel import Refused
 from proxy.providers import Provider
 from proxy.timeouts import Timeouts, Timings
 
 # An answer that comes whole is held in memory; no vendor's is larger than a few inline images.
 LARGEST_ANSWER = 128 * 1024 * 1024
-# Shorter than any vendor's own: a connection that the other side is about to close must not be taken for good.
-_KEEPALIVE_SECONDS = 30.0
 _DRAIN_SECONDS = 1.0
 _HEADED_SECONDS = 1.0  # for the body to follow headers that came at the last moment
 # Of the time that a vendor may take in all: who is left with less cannot be said to have kept silent for too long. With
@@ -45,71 +44,43 @@ def credentials(provider: Provider) -> Mapping[str, str]:
     return ADAPTERS[provider.vendor, "chat"].headers(provider.key.reveal())
 
 
-class Connecting:
-    """What was learnt of a connection while it was made: nothing, if it was there already."""
+class _Line:
+    """What one provider is asked by."""
 
-    def __init__(self) -> None:
-        self.milliseconds: float | None = None
+    __slots__ = ("head", "pool")
 
-
-_connecting: ContextVar[Connecting] = ContextVar("_connecting")  # of the request that is being sent
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Says how long a connection took to make. aiohttp's own tracing would, too; but it costs each request a tenth of
-    all that the client costs, connection or not."""
-
-    def __init__(self) -> None:
-        super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS)
-        self._known = WeakSet[object]()
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - so it is called in aiohttp
-    ) -> aiohttp.connector.Connection:
-        """A connection, from the pool or a new one."""
-        began = asyncio.get_running_loop().time()
-        connection = await super().connect(req, traces, timeout)
-        protocol = connection.protocol
-        if protocol is not None and protocol not in self._known:
-            self._known.add(protocol)
-            _connecting.get().milliseconds = round((asyncio.get_running_loop().time() - began) * 1000, 3)
-        return connection
-
-
-class Upstream:
-    """Keep-alive connections to all providers."""
-
-    def __init__(self, providers: Sequence[Provider], timeouts: Timeouts, *, agent: str) -> None:
-        self._timeouts = timeouts
-        self._urls = {provider.name: provider.base_url for provider in providers}
-        self._headers = {
-            provider.name: {
+    def __init__(self, provider: Provider, proxies: Proxies, agent: str) -> None:
+        way = route(provider.base_url, proxies)
+        self.pool = Pool(way)
+        self.head = Head(
+            way,
+            {
                 "content-type": "application/json",
                 "accept": "application/json, text/event-stream",
                 "accept-encoding": "identity",  # what comes compressed must be held in memory to be read
                 "user-agent": agent,
                 **credentials(provider),
-            }
-            for provider in providers
-        }
+            },
+        )
+
+
+class Upstream:
+    """Keep-alive connections to all providers. `proxies`: who stands between us and them."""
+
+    def __init__(
+        self, providers: Sequence[Provider], timeouts: Timeouts, *, agent: str, proxies: Proxies = DIRECT
+    ) -> None:
+        self._timeouts = timeouts
+        self._lines = {provider.name: _Line(provider, proxies, agent) for provider in providers}
         keys = {provider.name: provider.key.reveal() if provider.key else "" for provider in providers}
         self._keys = {name: key for name, key in keys.items() if len(key) >= _LEAST_KEY}
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for line in self._lines.values():
+            await line.pool.close()
 
     def conceal(self, provider: str, failure: Failure) -> None:
         """Take our key out of what the provider said, if it repeats it."""
@@ -134,89 +105,81 @@ class Upstream:
         `timings` are the model's own, if it has any; `deadline` is how long the client waits, in seconds from then on;
         `passing` are headers that are not the call's own: the trace that it belongs to.
         """
-        assert self._session is not None, "enter the upstream first"
-        timings = timings or self._timeouts.general
-        connecting = Connecting()
-        request = partial(
-            self._session.post,
-            URL(self._urls[provider] + call.path, encoded=True),
-            data=call.body,
-            headers={**passing, **self._headers[provider], **call.headers},
-            allow_redirects=False,
-            # All but the connecting is timed by `Reply`, which knows what it waits for.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timings.connect),
-        )
-        return Reply(request, timings, connecting, stream=call.reading.stream, deadline=deadline)
+        return Reply(self._lines[provider], call, timings or self._timeouts.general, deadline, passing)
 
 
 class Reply:
     """One answer of a vendor. To leave the context is to close it: a body that was not read to its end takes its
     connection down with it, so that the vendor hears at once that nobody listens any more."""
 
+    __slots__ = (
+        "_begun", "_call", "_connection", "_deadline", "_entered", "_first", "_hurried", "_line", "_loop", "_passing",
+        "_seconds", "_timings", "connecting", "headers", "status",
+    )  # fmt: skip
+
     def __init__(
-        self,
-        request: Callable[[], Awaitable[aiohttp.ClientResponse]],
-        timings: Timings,
-        connecting: Connecting,
-        *,
-        stream: bool,
-        deadline: float | None,
+        self, line: _Line, call: Call, timings: Timings, deadline: float | None, passing: Mapping[str, str]
     ) -> None:
-        self._request = request
-        self._timings = timings
-        self._connecting = connecting
-        self._first_byte = timings.first_byte if stream else timings.first_byte_plain
+        self._line, self._call, self._timings, self._passing = line, call, timings, passing
         self._seconds = timings.total if deadline is None else min(timings.total, deadline)
         self._hurried = self._seconds < _HURRIED * timings.total
         self._entered = self._deadline = 0.0
         self._begun = False
         self._first: float | None = 0.0  # by when the first byte of the body is wanted; None: it has come
-        self._response: aiohttp.ClientResponse | None = None
+        self._connection: Connection | None = None  # from the sending until the answer was read
+        self.connecting: float | None = None  # milliseconds that the connection took; None if it was open already
+        self.status = 0
+        self.headers: Mapping[str, str] = _NONE  # names in any case
 
     async def __aenter__(self) -> Self:
         if self._seconds <= 0:
             raise _too_late()
-        now = self._entered = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        now = self._entered = self._loop.time()
         self._deadline = now + self._seconds
-        _connecting.set(self._connecting)
-        patience = self._first = now + self._first_byte
+        call, timings = self._call, self._timings
+        patience = self._first = now + (timings.first_byte if call.reading.stream else timings.first_byte_plain)
         try:
-            async with asyncio.timeout_at(min(patience, self._deadline)):
-                self._response = await self._request()
-        except aiohttp.ConnectionTimeoutError as error:
-            raise _unreachable("no connection in time") from error
-        except aiohttp.ClientConnectorError as error:
-            raise _unreachable(_why(error)) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error, TimeoutError):
-                raise self._silence(patience) from error
+            more = {**self._passing, **call.headers} if call.headers else self._passing
+            head = self._line.head.made(call.path, len(call.body), more)
+        except ValueError as error:
             raise _broken(error, "upstream_connection_error") from error
+        connection = self._connection = self._line.pool.lend(now) or await self._dialled(now, patience)
+        try:
+            connection.ask(head, call.body)
+            if not await connection.until(HEAD, patience, self._deadline):
+                raise self._silence(patience)
+            if not connection.headed:
+                raise _broken(connection.lost, "upstream_connection_error") from connection.lost
+        except BaseException:
+            self._connection = None
+            connection.abort()
+            raise
+        self.status, self.headers = connection.status, Headers(connection.head)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._response is not None:
-            self._response.close()
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
 
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        assert self._response is not None
-        return self._response.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers; names in any case."""
-        assert self._response is not None
-        return self._response.headers
-
-    @property
-    def connecting(self) -> float | None:
-        """Milliseconds that the connection took; None if it was open already."""
-        return self._connecting.milliseconds
+    async def _dialled(self, now: float, patience: float) -> Connection:
+        until = min(now + self._timings.connect, patience, self._deadline)
+        try:
+            async with asyncio.timeout_at(until):
+                connection = await self._line.pool.dial()
+        except TimeoutError as error:
+            if until < min(patience, self._deadline):
+                raise _unreachable("no connection in time") from error
+            raise self._silence(patience) from error
+        except (OSError, ValueError) as error:
+            raise _unreachable(_why(error)) from error
+        self.connecting = round((self._loop.time() - now) * 1000, 3)
+        return connection
 
     def begun(self, deadline: float) -> None:
         """The answer has begun: from now on the client waits for so many seconds, whatever it said before."""
-        passed = asyncio.get_running_loop().time() - self._entered
+        passed = self._loop.time() - self._entered
         self._seconds = min(self._timings.total, passed + deadline)
         self._hurried = self._seconds < _HURRIED * self._timings.total
         self._deadline = self._entered + self._seconds
@@ -224,19 +187,47 @@ class Reply:
 
     async def read(self) -> bytes | None:
         """The next bytes as they come, None at the end. Raises `Failure` when the vendor breaks off or falls silent."""
-        assert self._response is not None
-        now = asyncio.get_running_loop().time()
+        connection = self._connection
+        if connection is None:
+            return None
+        if not connection.parts and not connection.complete:
+            await self._wait(connection, SOME)
+        return self._taken(connection)
+
+    async def body(self) -> bytes:
+        """All of the body."""
+        data: list[bytes] = []
+        size = 0
+        while (connection := self._connection) is not None:
+            if not connection.complete:
+                await self._wait(connection, WHOLE)
+            if (part := self._taken(connection)) is not None:
+                data.append(part)
+                size += len(part)
+            if size > LARGEST_ANSWER:
+                raise Failure(Kind.TRANSIENT, "The provider's answer does not end.", code="upstream_malformed_output")
+        return data[0] if len(data) == 1 else b"".join(data)
+
+    async def _wait(self, connection: Connection, wanted: int) -> None:
+        now = self._loop.time()
+        idle = self._timings.idle
         # Headers are no answer: who sends them at once, and nothing else, has the time of the first byte, not more.
-        patience = now + self._timings.idle if self._first is None else max(self._first, now + _HEADED_SECONDS)
-        try:
-            async with asyncio.timeout_at(min(patience, self._deadline)):
-                data = await self._response.content.readany()
+        patience = now + idle if self._first is None or connection.parts else max(self._first, now + _HEADED_SECONDS)
+        if not await connection.until(wanted, patience, self._deadline, idle):
+            raise self._silence(connection.patience)
+
+    def _taken(self, connection: Connection) -> bytes | None:
+        """What has come, and the connection given back once that is all. Raises `Failure` if it broke off before."""
+        data = None
+        if connection.parts:
             self._first = None
-            return data or None
-        except TimeoutError as error:
-            raise self._silence(patience) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise _broken(error, "upstream_stream_truncated") from error
+            data = connection.take()
+        elif not connection.complete:
+            raise _broken(connection.lost, "upstream_stream_truncated") from connection.lost
+        if connection.complete:
+            self._connection = None
+            self._line.pool.give_back(connection, self._loop.time())
+        return data
 
     def _silence(self, patience: float) -> Failure:
         """What came to its end: our patience with the vendor, or the client's with us."""
@@ -246,25 +237,13 @@ class Reply:
 
     def buffered(self) -> bytes:
         """What has arrived and was not read yet; never waits, never raises."""
-        content = self._response.content if self._response is not None else None
-        if content is None or content.exception() is not None:
-            return b""
-        return content.read_nowait()
-
-    async def body(self) -> bytes:
-        """All of the body."""
-        parts: list[bytes] = []
-        size = 0
-        while (part := await self.read()) is not None:
-            parts.append(part)
-            size += len(part)
-            if size > LARGEST_ANSWER:
-                raise Failure(Kind.TRANSIENT, "The provider's answer does not end.", code="upstream_malformed_output")
-        return b"".join(parts)
+        return self._connection.take() if self._connection is not None else b""
 
     async def drain(self) -> None:
         """Read what is left after the answer's proper end, so that the connection can be used again."""
-        self._deadline = min(self._deadline, asyncio.get_running_loop().time() + _DRAIN_SECONDS)
+        if self._connection is None:
+            return
+        self._deadline = min(self._deadline, self._loop.time() + _DRAIN_SECONDS)
         try:
             while await self.read() is not None:
                 pass
@@ -276,7 +255,7 @@ def _unreachable(why: str) -> Failure:
     return Failure(Kind.UNREACHABLE, f"The provider could not be reached: {why}.", code="upstream_connection_error")
 
 
-def _broken(error: Exception, code: str) -> Failure:
+def _broken(error: Exception | None, code: str) -> Failure:
     return Failure(Kind.TRANSIENT, f"The connection to the provider broke: {_why(error)}.", code=code)
 
 
@@ -296,9 +275,27 @@ def _too_late() -> Failure:
     )
 
 
-def _why(error: Exception) -> str:
+# What OpenSSL found wrong with a certificate (X509_V_ERR_...). Its own words may hold the host's name.
+_CERTIFICATE = {
+    9: "is not valid yet",
+    10: "has expired",
+    18: "is signed by itself",
+    19: "is of an unknown authority",
+    20: "is of an unknown authority",
+    62: "is another host's",
+    64: "is another address's",
+}
+
+
+def _why(error: BaseException | None) -> str:
     """What went wrong, without the address that it went wrong with: that is ours to know."""
-    inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(inner, OSError) and inner.errno:
-        return os.strerror(inner.errno) if inner.errno > 0 else str(inner.strerror)  # below 0 are the resolver's
-    return type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate {_CERTIFICATE.get(error.verify_code, 'is not valid')}"
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)  # below 0 are the resolver's
+    return _WORDS.get(type(error), type(error).__name__)
+
+
+_WORDS: Mapping[type, str] = {Cut: "it was closed", Malformed: "what came is not HTTP"}

@@ -31,11 +31,10 @@ _STORES = (("proxy.store.sqlite", "SqliteStore"), ("proxy.store.redis", "RedisSt
 _HOLD = tuple(Act(module, store, "hold") for module, store in _STORES)
 _SETTLE = tuple(Act(module, store, "settle") for module, store in _STORES)
 _SEND = Act("proxy.upstream", "Reply", "__aenter__")
-_SENT = Act(
-    "aiohttp.http_writer", "StreamWriter", "write_eof"
-)  # in this process only requests to vendors are written so
+_SENT = Act("proxy.http1.connection", "Connection", "ask")  # the kernel has it when it returns
 _START = Act("proxy.downstream", "Downstream", "start")
 _WRITE = Act("proxy.downstream", "Downstream", "write", once=True)
+_ANSWER = Act("proxy.downstream", "Downstream", "answer")  # both at once; our server's line is then told nothing else
 _JOURNAL = tuple(Act("proxy.journal", "Journal", method) for method in ("append", "begin"))
 
 # Point -> what is passed, and whether the process dies after it. In the order in which a request comes by.
@@ -44,8 +43,8 @@ POINTS: Mapping[str, tuple[tuple[Act, ...], bool]] = {
     "after-hold": (_HOLD, True),
     "before-send": ((_SEND,), False),
     "after-send": ((_SENT,), True),
-    "before-first-part": ((_START,), False),
-    "after-first-part": ((_WRITE,), True),
+    "before-first-part": ((_START, _ANSWER), False),
+    "after-first-part": ((_WRITE, _ANSWER), True),
     "before-journal": (_JOURNAL, False),
     "after-journal": (_JOURNAL, True),
     "before-settle": (_SETTLE, False),
@@ -122,7 +121,7 @@ def _wrapped(method: Callable[..., Any], passage: Passage, *, after: bool, once:
             try:
                 await asyncio.sleep(0)  # uvloop hands to the kernel what was written when its round is over
             finally:
-                die()  # even if the answer is there already, and aiohttp ends the task that wrote the request
+                die()  # even if whoever waited is not waited for any more
         return result
 
     @functools.wraps(method)

@@ -1,6 +1,6 @@
 """Anthropic's answer, to OpenAI's. What a stream says piece by piece, the whole answer says by the same words."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -9,6 +9,7 @@ from adapters.anthropic.errors import in_stream
 from adapters.anthropic.thinking import state
 from adapters.base import Answer, Call, Stamp, Usage
 from adapters.completion import Message
+from adapters.openai.usage import number
 
 FINISH = {
     "end_turn": "stop",
@@ -22,34 +23,27 @@ FINISH = {
 }
 _TIERS = {"standard": "default", "priority": "priority"}
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # more than that is no count of tokens
-
-
-class CacheCreation(msgspec.Struct):
-    ephemeral_5m_input_tokens: Count | None = None
-    ephemeral_1h_input_tokens: Count | None = None
-
-
-class OutputDetails(msgspec.Struct):
-    thinking_tokens: Count | None = None
-
-
-class ServerTools(msgspec.Struct):
-    web_search_requests: Count | None = None
-
 
 class UsageSaid(msgspec.Struct):
-    """Cumulative counts; what is missing or null says nothing."""
+    """Cumulative counts; what is missing or null says nothing.
 
-    input_tokens: Count | None = None
-    output_tokens: Count | None = None
-    cache_read_input_tokens: Count | None = None
-    cache_creation_input_tokens: Count | None = None
-    cache_creation: CacheCreation | None = None
-    output_tokens_details: OutputDetails | None = None
-    server_tool_use: ServerTools | None = None
-    service_tier: str | None = None
-    speed: str | None = None
+    Read leniently: no oddity in the bill is worth the loss of an answer that is made and paid for.
+    """
+
+    input_tokens: Any = None
+    output_tokens: Any = None
+    cache_read_input_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+    cache_creation: Any = None
+    output_tokens_details: Any = None
+    server_tool_use: Any = None
+    service_tier: Any = None
+    speed: Any = None
+
+    @classmethod
+    def read(cls, said: Any) -> "UsageSaid":
+        """What a message tells, decoded; nothing, if it is no object."""
+        return msgspec.convert(said, cls) if isinstance(said, dict) else cls()
 
     def overwrite(self, later: "UsageSaid") -> None:
         """Take over what a later event says: counts replace, they never add."""
@@ -59,25 +53,27 @@ class UsageSaid(msgspec.Struct):
 
     def buckets(self) -> Usage:
         """The counts in disjoint buckets. `input_tokens` is only what came behind the last cache mark."""
-        written = self.cache_creation_input_tokens or 0
-        split = self.cache_creation or CacheCreation()
-        hour = split.ephemeral_1h_input_tokens or 0
-        searches = self.server_tool_use or ServerTools()
-        output = self.output_tokens or 0
-        thoughts = min(output, (self.output_tokens_details or OutputDetails()).thinking_tokens or 0)
+        written = number(self.cache_creation_input_tokens) or 0
+        hour = _of(self.cache_creation, "ephemeral_1h_input_tokens")
+        output = number(self.output_tokens) or 0
+        thoughts = min(output, _of(self.output_tokens_details, "thinking_tokens"))
         return Usage(
-            in_text=self.input_tokens or 0,
-            cache_read=self.cache_read_input_tokens or 0,
-            cache_write_5m=max(written - hour, split.ephemeral_5m_input_tokens or 0),
+            in_text=number(self.input_tokens) or 0,
+            cache_read=number(self.cache_read_input_tokens) or 0,
+            cache_write_5m=max(written - hour, _of(self.cache_creation, "ephemeral_5m_input_tokens")),
             cache_write_1h=hour,
             out_text=output - thoughts,
             out_reasoning=thoughts,
-            web_searches=searches.web_search_requests or 0,
+            web_searches=_of(self.server_tool_use, "web_search_requests"),
         )
 
     def tier(self) -> str | None:
         """The service tier in OpenAI's words, if the vendor told one."""
-        return "fast" if self.speed == "fast" else _TIERS.get(self.service_tier or "")
+        return "fast" if self.speed == "fast" else _TIERS.get(str(self.service_tier))
+
+
+def _of(said: Any, name: str) -> int:
+    return number(said.get(name) if isinstance(said, dict) else None) or 0
 
 
 class Block(msgspec.Struct):
@@ -106,7 +102,7 @@ class MessageSaid(msgspec.Struct):
     content: list[Block] | None = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
-    usage: UsageSaid | None = None
+    usage: Any = None  # `UsageSaid.read` reads it
     error: Any = None
 
 
@@ -133,7 +129,7 @@ def _answer(said: MessageSaid, call: Call, stamp: Stamp) -> Answer:
     message.finish = finish(said.stop_reason, json_tool=call.reading.json_tool)
     if said.stop_reason == "refusal" and not any(message.text):
         message.refusal = refusal(said.stop_details)
-    counted = said.usage or UsageSaid()
+    counted = UsageSaid.read(said.usage)
     usage = counted.buckets()
     model = said.model or call.reading.model
     return Answer(

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from adapters import cap as caps
-from adapters import conversation, fields, tools, wire
+from adapters import conversation, fields, marks, tools, wire
 from adapters import needs as waiting
 from adapters.anthropic import messages, offer, output, thinking
 from adapters.base import Call, Needs, Reading, Supplies, Target, Warnings, invalid
@@ -76,7 +76,9 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         keeps_states=thought.replays and thinking.wants_it_back(chat.reasoning_effort, able),
         model=target.model,
     )
-    return Call(path="/v1/messages", body=_encode(body), reading=reading, warnings=warnings)
+    said = _encode(body)
+    found = marks.of(said, body, len(turns))
+    return Call(path="/v1/messages", body=said, reading=reading, warnings=warnings, marks=found)
 
 
 # Models with this window refuse input and cap together beyond it; those with a larger one stop when it is full.

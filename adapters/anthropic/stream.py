@@ -1,6 +1,5 @@
 """Anthropic's events, to OpenAI's chunks (platform.claude.com/docs/en/build-with-claude/streaming)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -8,8 +7,6 @@ import msgspec
 from adapters import errors, sse
 from adapters.anthropic.answer import (
     Block,
-    MessageSaid,
-    StopDetails,
     UsageSaid,
     annotations,
     compact,
@@ -20,60 +17,14 @@ from adapters.anthropic.answer import (
     thinking,
 )
 from adapters.anthropic.errors import in_stream
+from adapters.anthropic.events import Delta, Event, learn, read
 from adapters.base import Call, Failure, Stamp, Usage
-from adapters.completion import Chunks, custom_input, without_fence
-
-
-class Delta(msgspec.Struct):
-    type: str = ""
-    text: str | None = None
-    partial_json: str | None = None
-    thinking: str | None = None
-    signature: str | None = None
-    citation: dict[str, Any] | None = None
-    stop_reason: str | None = None
-    stop_details: StopDetails | None = None
-
-
-class Event(msgspec.Struct):
-    """An event of any type, as far as we read it."""
-
-    type: str = ""
-    message: MessageSaid | None = None
-    content_block: Block | None = None
-    delta: Delta | None = None
-    usage: UsageSaid | None = None
-    error: Any = None
-
-
-class _Kind(msgspec.Struct):
-    type: str = ""
+from adapters.completion import Chunks, custom_input, encode, without_fence
+from adapters.flow import Flow
 
 
 _FENCE = "```"
-_decoder = msgspec.json.Decoder(Event)
-_kinds = msgspec.json.Decoder(_Kind)
-_KNOWN = frozenset(
-    {
-        "message_start",
-        "content_block_start",
-        "content_block_delta",
-        "content_block_stop",
-        "message_delta",
-        "message_stop",
-        "error",
-    }
-)
-
-
-def _read(data: bytes) -> Event:
-    """One event. One of a type that we do not know may look like anything, and says nothing."""
-    try:
-        return _decoder.decode(data)
-    except msgspec.ValidationError:
-        if _kinds.decode(data).type in _KNOWN:
-            raise
-        return Event()
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def stream(call: Call, stamp: Stamp) -> "Translation":
@@ -95,6 +46,8 @@ class Translation:
         self._reading = call.reading
         self._chunks = Chunks(stamp, call.reading)
         self._decoder = sse.Decoder()
+        self._flow = Flow()  # of the deltas of the open block
+        self._kind = ""  # what they bring
         self._heard = False
         self._counted = UsageSaid()
         self._stop: Delta | None = None
@@ -114,13 +67,29 @@ class Translation:
         """Take bytes off the vendor's wire; return the chunks that follow from them."""
         if self.done or self.failure:
             return b""
-        return self._take(self._decoder.feed, data)
+        said: list[bytes] = []
+        try:
+            for event, pieces, texts in self._flow.walk(self._cut(data)):
+                if texts:
+                    said.append(self._run(pieces, texts))
+                elif told := self._decoder.data(event):
+                    said.append(self._take(told, event))
+                if self.failure or self.done:
+                    break
+        except sse.TooLarge as error:
+            self.failure = errors.unreadable(str(error))
+        return b"".join(said)
+
+    def _cut(self, data: bytes) -> bytes:
+        whole, known = self._decoder.cut(data), self._flow.before
+        return whole if known and whole.startswith(known) else sse.thinned(whole)
 
     def end(self) -> bytes:
         """The body has ended. A stop reason without the closing event is an end; anything else is a break."""
-        if self.done or self.failure:
-            return b""
-        said = self._take(self._decoder.end)
+        said = b""
+        for data in self._decoder.end():
+            if not (self.done or self.failure):
+                said += self._take(data)
         if not (self.done or self.failure):
             if self._stop is not None:
                 return said + self._finish()
@@ -132,18 +101,42 @@ class Translation:
             return errors.unreadable("not a stream of events")
         return errors.truncated() if self._heard else errors.empty()
 
-    def _take(self, cut: Callable[..., list[bytes]], *data: bytes) -> bytes:
-        """Translate the events that `cut` cuts out; what was understood before one that cannot be read, is said."""
-        said = []
+    def _take(self, data: bytes, event: bytes = b"") -> bytes:
+        """Translate one event. What it has around its text is learnt from how it came."""
+        self._heard = True
         try:
-            for event in cut(*data):
-                self._heard = True
-                said.append(self._event(_read(event)))
-                if self.failure or self.done:
-                    break
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, sse.TooLarge) as error:
+            told = read(data)
+            said = self._event(told)
+        except _UNREADABLE as error:
             self.failure = errors.unreadable(str(error))
-        return b"".join(said)
+            return b""
+        if said and event and told.type == "content_block_delta" and told.delta is not None:
+            self._learn(event, told.delta)
+        return said
+
+    def _learn(self, event: bytes, delta: Delta) -> None:
+        """What comes next, mostly, is more of the same block: deltas that differ in nothing but their text."""
+        if self._fenced is not None or (delta.type == "input_json_delta" and self._is_custom()):
+            return
+        brought = learn(self._flow, event, delta)
+        self._kind = "text" if brought == "partial_json" and self._is_json() else brought
+
+    def _run(self, pieces: list[bytes], texts: list[str]) -> bytes:
+        """The same as of each delta by itself: they are of the open block."""
+        if not all(texts):
+            texts = [text for text in texts if text]
+            pieces = [piece for piece in pieces if piece]
+            if not texts:
+                return b""
+        if b"\\" in b"".join(pieces):
+            pieces = [encode(text)[1:-1] for text in texts]  # escapes as we write them
+        if self._kind == "text":
+            self._length += sum(map(len, texts))
+            return self._chunks.texts(pieces)
+        if self._kind == "thinking":
+            self._pieces += texts
+            return self._chunks.thoughts(pieces)
+        return self._chunks.all_arguments(self._index or 0, pieces)
 
     def _event(self, event: Event) -> bytes:
         match event.type:
@@ -166,13 +159,14 @@ class Translation:
                 self.failure = in_stream(event.error)
         return b""
 
-    def _count(self, said: UsageSaid | None) -> None:
+    def _count(self, said: Any) -> None:
         if said is not None:
-            self._counted.overwrite(said)
+            self._counted.overwrite(UsageSaid.read(said))
             self.usage = self._counted.buckets()
             self.service_tier = self._counted.tier()
 
     def _start(self, block: Block) -> bytes:
+        self._flow.forget()
         self._block = block
         self._pieces = []
         self._block_start = self._length
@@ -247,6 +241,7 @@ class Translation:
         return self._reading.names.get(self._block.name or "", self._block.name) in self._reading.custom
 
     def _close(self) -> bytes:
+        self._flow.forget()
         said = self._closed(self._block)
         self._block = Block()
         return said

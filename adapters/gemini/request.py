@@ -8,7 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from adapters import cap as caps
-from adapters import conversation, fields, tools, wire
+from adapters import conversation, fields, marks, tools, wire
 from adapters import needs as waiting
 from adapters.base import Call, Capabilities, Needs, Reading, Supplies, Target, Warnings, invalid, unsupported
 from adapters.envelope import Envelope
@@ -77,7 +77,9 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     )
     verb = "streamGenerateContent?alt=sse" if envelope.stream else "generateContent"
     path = f"/v1beta/models/{quote(target.model, safe='')}:{verb}"
-    return Call(path=path, body=_encode(body), reading=reading, warnings=warnings)
+    said = _encode(body)
+    found = marks.of(said, body, len(turns))
+    return Call(path=path, body=said, reading=reading, warnings=warnings, marks=found)
 
 
 def _check_stream(chat: wire.Chat, stream: bool) -> None:

@@ -33,11 +33,9 @@ class Translation:
     """Calls of functions come whole, in one fragment or in many; their index counts through the whole stream."""
 
     def __init__(self, call: Call, stamp: Stamp) -> None:
-        self.usage: Usage | None = None
         self.failure: Failure | None = None
         self.done = False
         self.finish: str | None = None
-        self.service_tier: str | None = None
         self.states: dict[str, str] = {}
         self._reading = call.reading
         self._stamp = stamp
@@ -54,6 +52,16 @@ class Translation:
         self._grounding: Any = None
         self._citations: Any = None
         self._searches = 0
+
+    @property
+    def usage(self) -> Usage | None:
+        """What was counted so far. It comes with each fragment, and only the last is asked for: so it is read then."""
+        return self._counted.usage(self._searches)
+
+    @property
+    def service_tier(self) -> str | None:
+        """The service tier in OpenAI's words, if the vendor told one."""
+        return self._counted.tier()
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the vendor's wire; return the chunks that follow from them."""
@@ -102,27 +110,27 @@ class Translation:
     def _fragment(self, fragment: Fragment) -> bytes:
         if fragment.model_version and not self._chunks.begun():
             self._chunks.model = fragment.model_version.removeprefix("models/")
-        if fragment.candidates:
-            self._note(fragment.candidates[0])
         self._counted.overwrite(fragment.usage_metadata)
-        self.service_tier = self._counted.tier()
-        self.usage = self._counted.usage(self._searches)
+        if fragment.candidates:
+            candidate = fragment.candidates[0]
+            self._note(candidate)
+            parts = candidate.parts
+            return self._part(parts[0]) if len(parts) == 1 else b"".join([self._part(part) for part in parts])
         feedback = fragment.prompt_feedback
-        if not fragment.candidates and feedback is not None and feedback.block_reason:
-            self.finish, self.done = "content_filter", True
-            said = self._chunks.refusal(f"Prompt blocked: {feedback.block_reason}")
-            usage = self._counted.buckets()
-            return said + self._chunks.finish(self.finish, usage, self.service_tier, refused=True)
-        if not fragment.candidates:
+        if feedback is None or not feedback.block_reason:
             return b""
-        return b"".join([self._part(part) for part in fragment.candidates[0].parts])
+        self.finish, self.done = "content_filter", True
+        said = self._chunks.refusal(f"Prompt blocked: {feedback.block_reason}")
+        usage = self._counted.buckets()
+        return said + self._chunks.finish(self.finish, usage, self.service_tier, refused=True)
 
     def _note(self, candidate: Candidate) -> None:
         """What is said at the end only; of each the last that was told counts."""
         self._reason = candidate.finish_reason or self._reason
-        self._grounding = candidate.grounding_metadata or self._grounding
         self._citations = candidate.citation_metadata or self._citations
-        self._searches = searches(candidate.grounding_metadata) or self._searches
+        if candidate.grounding_metadata:
+            self._grounding = candidate.grounding_metadata
+            self._searches = searches(candidate.grounding_metadata) or self._searches
 
     def _part(self, part: Part) -> bytes:
         if part.function_call is not None:

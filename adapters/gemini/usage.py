@@ -18,7 +18,9 @@ class Told:
     def overwrite(self, later: Any) -> None:
         """Take over what a later fragment says: counts replace, they never add; a null says nothing."""
         if isinstance(later, dict):
-            self._said |= {name: value for name, value in later.items() if value is not None}
+            if None in later.values():
+                later = {name: value for name, value in later.items() if value is not None}
+            self._said.update(later)
 
     def usage(self, searches: int) -> Usage | None:
         """The counts in disjoint buckets; None if nothing was counted: then it is for others to estimate."""

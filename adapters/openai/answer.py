@@ -9,13 +9,16 @@ from typing import Any
 
 import msgspec
 
-from adapters import errors, sse
+from adapters import errors, flow, sse
 from adapters.base import Answer, Call, Failure, Stamp, Usage
+from adapters.flow import Flow
 from adapters.openai.chunk import (
     Chunk,
     Tidier,
     all_plain,
     decoder,
+    odd,
+    piece,
     says_something,
     speaks,
     with_members,
@@ -43,8 +46,8 @@ def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
         raise errors.unreadable(str(unreadable)) from None
     assert said.choices
     return Answer(
-        body=body,
-        usage=believed(said.usage, spoken=speaks(said), long=call.reading.caches_long),
+        body=_readable(body),
+        usage=believed(said.usage, spoken=lambda: speaks(said), long=call.reading.caches_long),
         finish=said.choices[0].finish_reason,
         service_tier=said.service_tier,
     )
@@ -83,6 +86,8 @@ class Relay:
         self._finished: set[int] = set()
         self._decoder = sse.Decoder()
         self._tidier = tidier
+        self._flow = Flow()
+        self._bare: tuple[bytes, bytes] | None = None  # what then goes before a text, and behind it
         self._mender = mender
         self._begun = False
         self._held = b""
@@ -99,18 +104,58 @@ class Relay:
         except sse.TooLarge as error:
             self.failure = errors.unreadable(str(error))
             return b""
-        plain = self._begun and self.usage is None and all_plain(whole)
-        if plain and (self._mender is None or complete(whole)):
-            self._spoken = self._spoken or bool(whole)
-            return whole if self._include_usage else whole.replace(_NULL_USAGE, b"")
-        return self._events(self._decoder.take(whole))
+        if whole and not self._begun:
+            whole = sse.thinned(whole)
+        return self._whole(whole) if whole else b""
+
+    def _whole(self, whole: bytes) -> bytes:
+        """Pieces of the answer go on together, as they came: to read each is as dear as to translate it. What begins
+        the answer, and what ends it, is read."""
+        said: list[bytes] = []
+        at = read = looks = 0  # up to `read` they are read, because something among them is no piece
+        while at < len(whole) and not (self.done or self.failure):
+            if at >= read and looks < flow.LOOKS and self._begun and self.usage is None:
+                looks += 1
+                end, read, part = self._pieces(whole, at)
+                if part:
+                    said.append(part)
+                    at = end
+                    continue
+            if (end := whole.find(b"\n\n", at)) < 0:
+                end = len(whole)  # half a blank line too many
+            known = self._flow.before
+            if data := self._decoder.data(whole[at:end]):
+                said.append(self._event(data))
+            at = end + 2
+            read = read if self._flow.before is known else at
+        return b"".join(said) if len(said) > 1 else said[0] if said else b""
+
+    def _pieces(self, whole: bytes, at: int) -> tuple[int, int, bytes]:
+        """Up to where they are pieces of an answer in mid-flow, one choice each, and nothing that concerns us; up to
+        where somebody must look; and what there is to say of the pieces."""
+        end, texts, _ = self._flow.take(whole, at)
+        if texts:
+            part = whole[at:end] if end - at < len(whole) else whole
+            return end, 0, flow.wrapped(texts, *self._bare) if self._bare else self._trimmed(part)
+        end = odd(whole, at)
+        plain = whole[at:end]
+        if plain and self._spoken and all_plain(plain, self.service_tier) and (self._mender is None or complete(plain)):
+            return end, 0, self._trimmed(_readable(plain))
+        return at, end if plain else len(whole), b""  # what is at the end of an answer is at its end
+
+    def _trimmed(self, part: bytes) -> bytes:
+        """Without the usage that nobody has asked for."""
+        return part if self._include_usage else part.replace(_NULL_USAGE, b"")
 
     def end(self) -> bytes:
         """The body has ended; a stream that was finished but not closed is closed here."""
         if self.done or self.failure:
             return b""
         # An event without its blank line counts if it is whole; half of one says only that the vendor broke off.
-        said = self._events([data for data in self._decoder.end() if data.startswith(_DONE) or _is_json(data)])
+        said = b""
+        for data in self._decoder.end():  # one at most
+            if data.startswith(_DONE) or _is_json(data):
+                said += self._event(data)
         if self.done or self.failure:
             return said
         if len(self._finished) >= self._choices:
@@ -130,21 +175,17 @@ class Relay:
             return errors.unreadable("not a stream of events")
         return in_stream(error, bytes(self._decoder.stray).strip())
 
-    def _events(self, events: list[bytes]) -> bytes:
-        said = []
-        for data in events:
-            if data.startswith(_DONE):
-                said.append(self._close())
-            else:
-                try:
-                    said.append(self._heard(decoder.decode(data), data))
-                except _UNREADABLE as error:
-                    self.failure = errors.unreadable(str(error))
-                except Failure as failure:
-                    self.failure = failure
-            if self.failure or self.done:
-                break
-        return b"".join(said)
+    def _event(self, data: bytes) -> bytes:
+        """What there is to say of one event."""
+        if data.startswith(_DONE):
+            return self._close()
+        try:
+            return self._heard(decoder.decode(data), _readable(data))
+        except _UNREADABLE as error:
+            self.failure = errors.unreadable(str(error))
+        except Failure as failure:
+            self.failure = failure
+        return b""
 
     def _heard(self, chunk: Chunk, data: bytes) -> bytes:
         """What there is to say of a chunk as it came."""
@@ -152,27 +193,34 @@ class Relay:
             raise in_stream(error, data)
         if self._mender is None or (chunk.choices is None and chunk.usage is None):
             return self._chunk(chunk, data)
-        return b"".join([self._chunk(decoder.decode(piece), piece) for piece in self._mender.chunks(data)])
+        pieces = self._mender.chunks(data)
+        if len(pieces) == 1 and pieces[0] is data:
+            return self._chunk(chunk, data)
+        return b"".join([self._chunk(decoder.decode(piece), piece, learn=False) for piece in pieces])
 
-    def _chunk(self, chunk: Chunk, data: bytes) -> bytes:
+    def _chunk(self, chunk: Chunk, data: bytes, *, learn: bool = True) -> bytes:
         self.service_tier = chunk.service_tier or self.service_tier
         for choice in chunk.choices or ():
             if choice.finish_reason:
                 self._finished.add(choice.index or 0)
                 self.finish = choice.finish_reason
-        self._spoken = self._spoken or speaks(chunk)
-        if chunk.usage is None:
-            self._uncounted = self._uncounted or speaks(chunk)
-        else:
+        if not (self._spoken and self._uncounted) and speaks(chunk):
+            self._spoken = True
+            self._uncounted = self._uncounted or chunk.usage is None
+        if chunk.usage is not None:
             self._count(chunk.usage)
             self._counted = data if chunk.choices == [] else with_members(data, choices=[])
         if chunk.choices is None or (not chunk.choices and chunk.usage is not None):
             return b""  # the usage, or something that is no chunk
-        return self._relay(chunk, self._tidier.tidy(chunk, self._without_usage(chunk, data)))
+        bare = self._without_usage(chunk, data)
+        tidied = self._tidier.tidy(chunk, bare)
+        if learn and tidied is bare and (text := piece(chunk)):
+            self._learn(data, text)
+        return self._relay(chunk, tidied)
 
     def _count(self, said: Any) -> None:
         """Each count is of all so far: the last one that can be true is the one."""
-        if (usage := believed(said, spoken=self._spoken, long=self._long)) is not None:
+        if (usage := believed(said, spoken=lambda: self._spoken, long=self._long)) is not None:
             self.usage, self._uncounted = usage, False
 
     def _without_usage(self, chunk: Chunk, data: bytes) -> bytes:
@@ -181,6 +229,15 @@ class Relay:
             return data if chunk.usage is None else with_members(data, usage=None)
         data = data.replace(_NULL_USAGE, b"")  # nearly always; inside a JSON string the quotes would be escaped
         return without_usage(data) if b'"usage"' in data else data
+
+    def _learn(self, data: bytes, text: bytes) -> None:
+        """The next events may be like this one, to which nothing was done, but that it may have lost its usage."""
+        if b"\n" in data or not (self._include_usage or data.count(b'"usage"') == data.count(_NULL_USAGE)):
+            return
+        self._flow.learn(b"data: " + data, text)
+        self._bare = None
+        if not self._flow.padded:
+            self._bare = self._trimmed(self._flow.before), self._trimmed(self._flow.end)
 
     def _relay(self, chunk: Chunk, data: bytes) -> bytes:
         self._held += sse.encode(data)
@@ -210,6 +267,17 @@ class Relay:
             self.finish, chunk = self._mender.ending(choice)
             said.append(sse.encode(chunk))
         return b"".join(said)
+
+
+def _readable(data: bytes) -> bytes:
+    """The same, in UTF-8: what is only passed on is not read by anybody here, and a client would stumble over it."""
+    if data.isascii():
+        return data
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="replace").encode()
+    return data
 
 
 def _is_json(data: bytes) -> bool:

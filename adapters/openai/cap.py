@@ -14,7 +14,7 @@ _NULL = b"null"
 
 def changes(envelope: Envelope, target: Target, warnings: Warnings) -> tuple[dict[str, Any], set[str]]:
     """The members of the request to set, and those to leave out; both empty where the client's bytes may stay."""
-    given = [name for name in NAMES if name.encode() in envelope.raw and bytes(_said(envelope, name)) != _NULL]
+    given = [name for name in NAMES if name in envelope.fields and bytes(envelope.fields[name]) != _NULL]
     if target.cap is not None and (excess := _excess(envelope, given, target.cap, target)) is not None:
         warnings.add("clamped", excess)
         field = _obeyed(given, target)

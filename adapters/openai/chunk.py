@@ -39,20 +39,69 @@ _WORDS = frozenset(
 
 def says_something(chunk: Chunk) -> bool:
     """True if there is more in it than the role of who is about to speak."""
-    return any(
-        choice.finish_reason or any(bytes(v) not in _EMPTY for k, v in (choice.delta or {}).items() if k != "role")
-        for choice in chunk.choices or ()
-    )
+    for choice in chunk.choices or ():
+        if choice.finish_reason:
+            return True
+        for name, said in (choice.delta or {}).items():
+            if name != "role" and bytes(said) not in _EMPTY:
+                return True
+    return False
+
+
+_TEXTS = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
+
+
+def piece(chunk: Chunk) -> bytes:
+    """If one choice, the first, goes on in it with some text, and there is nothing else in it that is read here: what
+    stands before that text. Else nothing."""
+    if chunk.choices is None or len(chunk.choices) != 1 or chunk.usage is not None:
+        return b""
+    [choice] = chunk.choices
+    if choice.index != 0 or choice.finish_reason is not None or choice.delta is None or len(choice.delta) != 1:
+        return b""
+    [(name, said)] = choice.delta.items()
+    if name in _TEXTS:
+        return b'"%b":"' % name.encode() if bytes(said) not in _EMPTY else b""
+    return _ARGUMENTS if name == "tool_calls" and _continues(said) else b""
+
+
+_ARGUMENTS = b'"arguments":"'
+
+
+def _continues(calls: msgspec.Raw) -> bool:
+    """Whether one call goes on in it, and none begins."""
+    listed = _list.decode(calls) or []
+    return len(listed) == 1 and [*listed[0]] == ["index", "function"] and bytes(listed[0]["function"]).startswith(_ONLY)
+
+
+_ONLY = b"{" + _ARGUMENTS
 
 
 def speaks(chunk: Chunk) -> bool:
     """True if somebody says something in it, be it in thoughts: that cost tokens."""
-    messages = [choice.delta or choice.message or {} for choice in chunk.choices or ()]
-    return any(bytes(v) not in _EMPTY for message in messages for k, v in message.items() if k in _WORDS)
+    for choice in chunk.choices or ():
+        for name, said in (choice.delta or choice.message or {}).items():
+            if name in _WORDS and bytes(said) not in _EMPTY:
+                return True
+    return False
 
 
-def all_plain(whole: bytes) -> bool:
-    """True if these events hold one choice each and nothing that concerns us: pieces of an answer in mid-flow.
+_ODD = (b'"finish_reason":"', b'"usage":{', b"data: [DONE]")
+
+
+def odd(whole: bytes, at: int = 0) -> int:
+    """Where the first event from `at` on begins that is plainly none of an answer in mid-flow: its end, its bill, the
+    end of all."""
+    found = min((place for mark in _ODD if (place := whole.find(mark, at)) >= 0), default=-1)
+    if found < 0:
+        return len(whole)
+    before = whole.rfind(b"\n\n", at, found)
+    return at if before < 0 else before + 2
+
+
+def all_plain(whole: bytes, tier: str | None) -> bool:
+    """True if these events hold one choice each and nothing that concerns us: pieces of an answer in mid-flow. `tier`
+    is the service tier that was told already.
 
     Counting words is enough, and a third of the work of reading: inside a JSON string quotes are escaped, so these
     words are members. Whoever writes them otherwise (with spaces, in another order) is read.
@@ -63,11 +112,19 @@ def all_plain(whole: bytes) -> bool:
         and whole.count(b"data: {") == events
         and whole.count(b'"choices":[{"index":') == events
         and whole.count(b'"finish_reason":null') == whole.count(b'"finish_reason"') == events
-        and whole.count(b'"usage":null') == whole.count(b'"usage"')
+        and whole.count(b',"usage":null') == whole.count(b'"usage"')
         and b'"role"' not in whole
         and b'"tool_calls"' not in whole
         and b'"error"' not in whole
+        and (b'"service_tier"' not in whole or whole.count(b'"service_tier"') == whole.count(_TIER % _told(tier)))
     )
+
+
+_TIER = b'"service_tier":%b'
+
+
+def _told(tier: str | None) -> bytes:
+    return b"null" if tier is None else b'"%b"' % tier.encode()
 
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])

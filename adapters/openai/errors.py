@@ -88,8 +88,10 @@ def told_in(answer: Told) -> Any:
         return {"message": answer.message, "type": answer.type, "code": answer.code}
     if answer.detail is not None and answer.choices is None:
         return answer.detail
-    broken = (choice.error for choice in answer.choices or () if choice.error is not None)
-    return next(broken, None)
+    for choice in answer.choices or ():
+        if choice.error is not None:
+            return choice.error
+    return None
 
 
 def in_stream(inner: Any, body: bytes) -> Failure:

@@ -6,12 +6,12 @@ the proxy needs the usage; and, for vendors that only speak OpenAI's format, wha
 (`Capabilities`).
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from adapters import marks
 from adapters.base import NO_NEEDS, Call, Capabilities, Needs, Reading, Supplies, Target, Warnings, unsupported
 from adapters.envelope import Envelope
 from adapters.openai import cap
@@ -50,37 +50,41 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         gone |= _unwanted_by_substitute(envelope, target, changed, warnings)
     if (messages := _messages(envelope, able, warnings)) is not None:
         changed["messages"] = messages
-    body = envelope.raw
-    if changed or gone or _ambiguous(envelope.raw):
-        body = _plainly(msgspec.json.encode({k: v for k, v in {**envelope.fields, **changed}.items() if k not in gone}))
+    body, found = envelope.raw, envelope.marks
+    if changed or gone or _ambiguous(envelope):
+        said = {**envelope.fields, **changed}
+        body = msgspec.json.encode({k: v for k, v in said.items() if k not in gone} if gone else said)
+        if found.escaped:
+            body = _plainly(body)
+            found = marks.read(body)
     reading = Reading(
         stream=envelope.stream,
         choices=envelope.choices,
         include_usage=envelope.include_usage,
         model=target.model,
-        caches_long=b'"12h"' in body,
+        caches_long=b'12h"' in found.words,
         exact=target.provider == "openai",
     )
-    return Call(path="/chat/completions", body=body, reading=reading, warnings=warnings)
+    return Call(path="/chat/completions", body=body, reading=reading, warnings=warnings, marks=found)
 
 
 # What decides the price. Said twice, or in escaped letters, it may be read as the first by one and as the last by
 # another: then each member is sent once, as we have read it.
-_ESCAPED = re.compile(rb"\\u00(?:3[0-9]|[4-7])")  # a letter or a digit that could have been written plainly
 _PRICED = (
     *(b'"model"', b'"max_tokens"', b'"max_completion_tokens"', b'"n"', b'"service_tier"', b'"messages"', b'"stream"'),
     *(b'"stream_options"', b'"prediction"'),
 )
 
 
-def _ambiguous(raw: bytes) -> bool:
-    return any(raw.count(name) > 1 for name in _PRICED) or _ESCAPED.search(raw) is not None
+def _ambiguous(envelope: Envelope) -> bool:
+    """Nearly never: where each member is there once, whatever is said twice is said deeper down, and means another."""
+    return envelope.marks.escaped or (envelope.style is None and any(envelope.raw.count(name) > 1 for name in _PRICED))
 
 
 def _plainly(body: bytes) -> bytes:
     """The body in plain letters, to its depth: what may be billed is read off its bytes."""
     try:
-        return msgspec.json.encode(msgspec.json.decode(body)) if _ESCAPED.search(body) else body
+        return msgspec.json.encode(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body  # the vendor will say so
 
@@ -120,7 +124,9 @@ def _refused(envelope: Envelope, able: Capabilities, warnings: Warnings) -> set[
     Raises `Failure` (`unsupported_parameter`) if it would not be.
     """
     names = able.refused if able.stream_options else ("stream_options", *able.refused)
-    gone = {name for name in names if name.encode() in envelope.raw and name in envelope.fields}
+    gone = envelope.fields.keys() & names
+    if not gone:
+        return gone
     caps = {name for name in cap.NAMES if _given(envelope, name)} if gone.intersection(cap.NAMES) else set()
     if caps <= gone:
         gone -= caps  # the client's only cap: the money was held for no more than that
@@ -163,7 +169,6 @@ def _nearest(effort: str, able: Sequence[str]) -> str:
 
 # What other vendors' answers carry beyond OpenAI's format, and clients send back.
 _STATE = ("thinking_blocks", "extra_content", "reasoning_content", "provider_specific_fields", "reasoning_details")
-_STATE_MARKS = (*(f'"{name}"'.encode() for name in _STATE), b"__thought__", b'"thought_signature"')
 _NAME = "messages[].name"
 
 
@@ -172,9 +177,11 @@ def _messages(envelope: Envelope, able: Capabilities, warnings: Warnings) -> lis
 
     That is another vendor's reasoning state, and for some the role `developer` and the names of speakers.
     """
-    marks = (*_STATE_MARKS, *(() if able.developer else (b'"developer"',)))
-    nameless = _NAME in able.refused and b'"name"' in envelope.raw
-    if not nameless and not any(mark in envelope.raw for mark in marks):
+    found = envelope.marks
+    nameless = found.names > 0 and _NAME in able.refused
+    renamed = not able.developer and b'developer"' in found.words
+    signed = b"tool_call" in found.words and b"__thought__" in envelope.raw
+    if not (nameless or renamed or signed or found.state):
         return None
     kept = {name for name in ("reasoning_content", "reasoning_details") if getattr(able, name)}
     unwanted = set(_STATE) - kept

@@ -5,6 +5,7 @@ is not believed either: a count that is none is left to others to estimate, or s
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from adapters.base import Usage
@@ -24,6 +25,8 @@ def usage_of(said: Any, *, long: bool = False) -> Usage:
 
     It does not say for how long it has cached something: `long` if 12 hours were asked for, which is dearer.
     """
+    if (plain := _plain(said)) is not None:
+        return plain
     written = _of(said, "prompt_tokens_details", "cache_write_tokens")
     usage = Usage(
         in_audio=_of(said, "prompt_tokens_details", "audio_tokens"),
@@ -42,10 +45,28 @@ def usage_of(said: Any, *, long: bool = False) -> Usage:
     return usage
 
 
-def believed(said: Any, *, spoken: bool, long: bool = False) -> Usage | None:
+def _plain(said: Any) -> Usage | None:
+    """The bill of text for text, of which nothing was cached or thought, as OpenAI writes it: most are so."""
+    if type(said) is not dict:
+        return None
+    prompt, completion = said.get("prompt_tokens"), said.get("completion_tokens")
+    if (
+        type(prompt) is not int
+        or type(completion) is not int
+        or not (0 <= prompt <= _MOST and 0 <= completion <= _MOST)
+    ):
+        return None
+    for name in ("prompt_tokens_details", "completion_tokens_details"):
+        details = said.get(name)
+        if details and (type(details) is not dict or any(details.values())):
+            return None
+    return Usage(in_text=prompt, out_text=completion)
+
+
+def believed(said: Any, *, spoken: Callable[[], bool], long: bool = False) -> Usage | None:
     """The same if it can be true: no prompt is empty, and nobody has `spoken` in no tokens. Else None."""
     usage = usage_of(said, long=long)
-    return usage if usage.prompt and (usage.completion or not spoken) else None
+    return usage if usage.prompt and (usage.completion or not spoken()) else None
 
 
 def _of(said: Any, *path: str) -> int:

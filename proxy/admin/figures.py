@@ -21,7 +21,13 @@ _TURN = threading.Lock()  # of two who ask at once, each is told all of it
 
 @get("/metrics", guards=[guard_unless_near], media_type=_PROMETHEUS)
 async def metrics(state: State) -> Response[bytes]:
-    """The figures of this replica, as Prometheus reads them; and how the budgets stand, if the store can be asked."""
+    """The figures of this replica, as Prometheus reads them; where it has several workers, those of all of them."""
+    own, together = await figures(state), state.get("together")
+    return Response(own if together is None else await together(own), headers=FRESH)
+
+
+async def figures(state: State) -> bytes:
+    """The figures of this process; and how the budgets stand, if the store can be asked."""
     fleet: Fleet = state.fleet
     named = [budget for budget in state.purse.all() if budget.value != EACH]
     try:
@@ -40,7 +46,7 @@ async def metrics(state: State) -> Response[bytes]:
             return text
 
     # Of thousands of keys with budgets this takes a third of a second, and streams must not wait for it.
-    return Response(await asyncio.to_thread(told), headers=FRESH)
+    return await asyncio.to_thread(told)
 
 
 async def _standing(store: Store, named: Sequence[Budget]) -> list[tuple[Budget, Counter]]:

@@ -9,6 +9,7 @@ resolves is told in docs/contract ("Requests"); the format of the table and of i
 """
 
 import contextlib
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -59,10 +60,11 @@ OURS = "tollhouse"  # whose an alias is
 
 
 class Catalog:
-    """All known models, found by provider and name."""
+    """All known models, found by provider and name. `digest`: the SHA-256 of the table that they were read from."""
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(self, models: Sequence[Model], digest: bytes = b"") -> None:
         self.models = tuple(models)
+        self.digest = digest
         self._exact = {(model.provider, model.model): model for model in self.models}
         patterns = [(pattern, model) for model in self.models for pattern in model.match]
         self._patterns = sorted(patterns, key=lambda pair: -len(pair[0]))  # the longest says most
@@ -246,7 +248,7 @@ def load(text: bytes) -> Catalog:
     found += _conflicts(models)
     if found:
         raise PriceTableError(found)
-    return Catalog(models)
+    return Catalog(models, hashlib.sha256(text).digest())
 
 
 def _conflicts(models: Sequence[Model]) -> list[str]:

@@ -34,6 +34,7 @@ VERBS: Mapping[str, Mapping[str, Verb]] = {
         "demo": Verb("run it against simulated vendors; no keys needed", verbs.demo),
     },
     "look": {
+        "healthcheck": Verb("say whether it is ready, by the exit code alone", verbs.healthcheck),
         "health": Verb("who is healthy, since when and why not; close a circuit by hand", asking.health),
         "explain": Verb("say whom a request would be sent to now, and why; nothing is sent", verbs.explain),
     },
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and do what it says; `proxy.desk.trouble` has the exit codes."""
     words = sys.argv[1:] if argv is None else argv
     given = parser(words).parse_args(words)
+    given.argv = tuple(words)
     try:
         code = given.act(given)
         sys.stdout.flush()
@@ -95,5 +97,5 @@ def _listed() -> str:
     """All commands, by what they are good for."""
     lines: list[str] = []
     for title, group in VERBS.items():
-        lines += [f"{title}:", *(f"  {name:9} {verb.summary}" for name, verb in group.items()), ""]
+        lines += [f"{title}:", *(f"  {name:11} {verb.summary}" for name, verb in group.items()), ""]
     return "\n".join(lines).rstrip()

@@ -7,17 +7,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy import __version__
-from proxy.auth import Keyring
+from proxy import __version__, footprint
 from proxy.cost import dollars
 from proxy.desk.trouble import BAD_NEWS, OK, USAGE, Trouble
 from proxy.environment import reason
 from proxy.routing import Need
 from proxy.settings import Settings, SettingsError, load, routing_state, shipped_prices
+
+if TYPE_CHECKING:
+    from proxy.workers.worker import Worker
 
 _NO_VENDOR = """\
 No vendor is configured: there is nobody to forward requests to.
@@ -60,7 +64,12 @@ def serve(given: argparse.Namespace) -> int:
     if not settings.providers:
         print(_NO_VENDOR, file=sys.stderr)
         return USAGE
-    return _run(settings, lambda: _read(given, os.environ))
+    worker = None
+    if given.worker is not None:
+        from proxy.workers.worker import Worker  # only here: alone, there is nobody to be tied to
+
+        worker = Worker.of(*given.worker)
+    return _run(settings, lambda: _read(given, os.environ), worker=worker)
 
 
 def demo(given: argparse.Namespace) -> int:
@@ -71,16 +80,21 @@ def demo(given: argparse.Namespace) -> int:
         return _run(_settings(given, environ), lambda: _read(given, environ), control=environ[demo.CONTROL])
 
 
-def _run(settings: Settings, again: Callable[[], Settings], *, control: str | None = None) -> int:
+def _run(
+    settings: Settings, again: Callable[[], Settings], *, control: str | None = None, worker: "Worker | None" = None
+) -> int:
     if hasattr(signal, "SIGHUP"):  # it asks for the configuration to be read anew: until somebody listens, for nothing
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    import structlog  # here, and the server too: --help and a bad configuration are answered without them
+    with footprint.spared():
+        import structlog  # here, and the server too: --help and a bad configuration are answered without them
 
-    from proxy import app, otel, server, telemetry
+        from proxy import app, otel, server
+        from proxy.admin import figures
+        from proxy.log import bind, configure
 
     if settings.telemetry and (why := otel.missing()):
         raise Trouble(why)
-    telemetry.configure(settings.log_format, settings.log_level)
+    configure(settings.log_format, settings.log_level)
     log = structlog.get_logger()
     if settings.budgets and (why := _not_writable(settings.data_dir)):
         needed = "the budgets need it for the journal of what is spent"
@@ -88,13 +102,23 @@ def _run(settings: Settings, again: Callable[[], Settings], *, control: str | No
 
     def announce(port: int) -> None:
         url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
-        log.info("listening", url=f"{url}/v1", dashboard=f"{url}/dashboard", version=__version__, **state(settings))
+        process = {"pid": os.getpid()} if worker else {}
+        doors = {"url": f"{url}/v1", "dashboard": f"{url}/dashboard"}
+        log.info("listening", **process, **doors, version=__version__, **state(settings))
         if control is not None:
             from proxy.demo import snippets
 
             print(snippets(url, control), flush=True)
 
-    if why := server.run(app.build(settings, again=again), settings, announce):
+    sockets = None
+    if worker is not None and not (sockets := worker.sockets()):
+        return OK  # all of us are told to stop before we have begun
+    built = app.build(settings, again=again)
+    if worker is not None:
+        bind(worker=worker.number)
+        worker.tells = partial(figures.figures, built.state)
+        built.state["together"] = worker.figures
+    if why := server.run(built, settings, announce, worker, sockets):
         raise Trouble(f"cannot listen on {settings.host} port {settings.port}: {why}", BAD_NEWS)
     log.info("stopped")
     return OK
@@ -153,13 +177,14 @@ def _said(checked: Checked) -> int:
 
 def explain(given: argparse.Namespace) -> int:
     """Say whom a request would be sent to."""
-    from proxy import explain, telemetry  # only here: it opens the store
+    from proxy import explain  # only here: it opens the store
+    from proxy.log import configure
 
     settings = _settings(given, os.environ)
     if not settings.providers:
         print(_NO_VENDOR, file=sys.stderr)
         return USAGE
-    telemetry.configure(settings.log_format, "error")  # what is wrong with the store is part of the answer
+    configure(settings.log_format, "error")  # what is wrong with the store is part of the answer
     size: int = given.tokens
     need = Need(prompt=size, least=size, task=given.task, stream=given.stream)
     return explain.run(settings, given.model, need, as_json=given.json)
@@ -203,6 +228,8 @@ def state(settings: Settings) -> dict[str, str]:
 
 
 def _auth(settings: Settings) -> str:
+    from proxy.auth import Keyring  # only here: it brings the event loop along, and the log
+
     names = Keyring(settings.client_keys).names
     if names:
         return f"client keys {', '.join(names)}"

@@ -13,6 +13,14 @@ examples:
 It is ready when GET /readyz answers 200. SIGTERM lets requests in flight finish; SIGHUP, or a change of its files,
 reads the configuration again."""
 
+_HEALTHCHECK = """\
+examples:
+  tollhouse healthcheck
+  tollhouse healthcheck --alive --url http://127.0.0.1:9000
+
+It asks GET /readyz, or with --alive GET /healthz: of --url, else of TOLLHOUSE_URL, else of http://127.0.0.1:8080.
+Exit codes: 0 it answers 200; 1 it does not."""
+
 _DEMO = """\
 examples:
   tollhouse demo
@@ -72,6 +80,7 @@ def serve(parser: argparse.ArgumentParser) -> None:
     parser.description = "Run the proxy."
     parser.epilog = _SERVE
     _listen(parser)
+    parser.add_argument("--worker", type=words.worker, help=argparse.SUPPRESS)
     parser.set_defaults(act=_serve)
 
 
@@ -90,12 +99,24 @@ def _listen(parser: argparse.ArgumentParser) -> None:
     )
     _config(parser)
     parser.add_argument(
-        "--workers", type=words.workers, default=1, metavar="N", help="processes; this version runs one"
+        "--workers", type=words.workers, default=1, metavar="N", help="processes behind the port (default: %(default)s)"
     )
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="YAML file, instead of TOLLHOUSE_CONFIG")
+
+
+def healthcheck(parser: argparse.ArgumentParser) -> None:
+    """`tollhouse healthcheck`."""
+    parser.description = "Ask a tollhouse whether it is ready for traffic: for containers, where there is no curl."
+    parser.epilog = _HEALTHCHECK
+    parser.add_argument("--url", help="instead of TOLLHOUSE_URL")
+    parser.add_argument("--alive", action="store_true", help="whether it runs, ready or not")
+    parser.add_argument(
+        "--timeout", type=words.seconds, default=3.0, metavar="SECONDS", help="for the answer (default: 3)"
+    )
+    parser.set_defaults(act=_healthcheck)
 
 
 def check(parser: argparse.ArgumentParser) -> None:
@@ -163,15 +184,29 @@ def pricing(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(given: argparse.Namespace) -> int:
+    if given.workers > 1 and given.worker is None:
+        from proxy.cli import supervising
+
+        return supervising.serve(given)
     from proxy.cli import running
 
     return running.serve(given)
 
 
 def _demo(given: argparse.Namespace) -> int:
+    if given.workers > 1:
+        from proxy.cli import supervising
+
+        return supervising.demo(given)
     from proxy.cli import running
 
     return running.demo(given)
+
+
+def _healthcheck(given: argparse.Namespace) -> int:
+    from proxy.cli import probing
+
+    return probing.healthcheck(given)
 
 
 def _check(given: argparse.Namespace) -> int:

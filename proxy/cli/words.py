@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+MOST = 64  # workers: with a line to each of the others, as many files as fit into one message between processes
 
 
 def told(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -46,10 +47,16 @@ def patterns(text: str) -> list[str]:
 
 
 def workers(text: str) -> int:
-    """How many processes: one."""
-    if text != "1":
-        raise ArgumentTypeError("this version runs one process; start more replicas behind a balancer")
-    return 1
+    """How many processes."""
+    if not (text.isdecimal() and text.isascii()) or not 1 <= int(text[:3]) <= MOST:
+        raise ArgumentTypeError(f"expected a number of processes from 1 to {MOST}; got {text[:40]!r}")
+    return int(text)
+
+
+def worker(text: str) -> tuple[int, int]:
+    """Which worker this is, and the file that ties it to its supervisor: not for people."""
+    number, _, file = text.partition(":")
+    return int(number), int(file)
 
 
 def seconds(text: str) -> float:

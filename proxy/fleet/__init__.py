@@ -33,7 +33,7 @@ from proxy.health import cell as cells
 from proxy.health import circuit as circuits
 from proxy.store import Board, StoreError
 
-__all__ = ["Fleet", "Ticket"]
+__all__ = ["Fleet", "Ticket", "Way"]
 
 _MOST_ASIDE = 64  # answers; without `open` nobody gathers them by the clock
 _SCOPES: tuple[Scope, ...] = ("line", "provider", "model")  # the nearest first: it is asked for a place first
@@ -44,9 +44,10 @@ class Ticket(msgspec.Struct):
 
     provider: str
     model: str
+    way: Way
     number: int
     probes: dict[str, str]  # scope -> the name of its place there
-    sinces: dict[str, int]  # scope -> since when its circuit is as it was then
+    sinces: Mapping[str, int]  # scope -> since when its circuit is as it was then
     needed: Mapping[str, int]
     ended: bool = False
 
@@ -99,7 +100,11 @@ class Fleet:
 
     def standing(self, provider: str, model: str) -> Standing:
         """How it stands, as far as is known here. Never waits."""
-        return self._way(provider, model).standing(self.policy, self.now(), self._clock())
+        return self.way(provider, model).standing(self.policy, self.now(), self._clock())
+
+    def quiet(self, way: Way, now: int) -> bool:
+        """Whether nothing speaks against asking there: no circuit, no wait that a vendor has asked for, no stall."""
+        return way.quiet(self.policy, now, self._clock())
 
     async def begin(
         self,
@@ -117,14 +122,13 @@ class Fleet:
         (`ratelimit.needs`) is what it takes of the vendor's limits when it is `sent`. `first_byte`: after how many
         seconds it is given up, if nobody answers.
         """
-        way, number = self._way(provider, model), next(self._numbers)
+        way, number = self.way(provider, model), next(self._numbers)
         probes: dict[str, str] = {}
         half_open = way.state(self.now()) == "half_open"
         if half_open and not await self._admitted(way, f"{self._replica}/{number}", probes) and not force:
             return None
-        sinces: dict[str, int] = {scope: sheet.seen.circuit.since for scope, sheet in way.sheets.items()}
         way.waiting.begin(number, Sent(self._clock(), first_byte, stream))
-        return Ticket(provider, model, number, probes, sinces, needed)
+        return Ticket(provider, model, way, number, probes, way.sinces, needed)
 
     async def _admitted(self, way: Way, probe: str, probes: dict[str, str]) -> bool:
         """A place in each circuit that is half-open, or none at all."""
@@ -150,18 +154,18 @@ class Fleet:
     def sent(self, ticket: Ticket) -> None:
         """It goes out: what it needs is taken off what the vendor's limits have left, until they are told anew: here,
         not for the others."""
-        self._way(ticket.provider, ticket.model).spend(ticket.needed, self.now())
+        ticket.way.spend(ticket.needed, self.now())
 
     def answered(self, ticket: Ticket) -> None:
         """Its first part has come."""
-        self._way(ticket.provider, ticket.model).waiting.answered(ticket.number, self._clock())
+        ticket.way.waiting.answered(ticket.number, self._clock())
 
     def end(self, ticket: Ticket, outcome: Outcome) -> None:
         """How it ended. Never waits, never raises; each ticket once."""
         if ticket.ended:
             return
         ticket.ended = True
-        way = self._way(ticket.provider, ticket.model)
+        way = ticket.way
         try:
             well = outcome.failure is None and not outcome.left
             if well:
@@ -240,7 +244,8 @@ class Fleet:
                 found[sheet.provider, "line" if sheet.scope == "line" else sheet.model] = cell
         return found
 
-    def _way(self, provider: str, model: str) -> Way:
+    def way(self, provider: str, model: str) -> Way:
+        """What a request goes through there: there is one for everything that is asked for, and it stays."""
         way = self._ways.get((provider, model))
         if way is None:
             sheets: dict[Scope, Sheet] = {scope: self._view.sheet(provider, model, scope) for scope in _SCOPES}

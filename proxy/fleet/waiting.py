@@ -49,6 +49,9 @@ class Waiting:
         """Whether they wait in vain, as far as can be told."""
         if len(self._sent) < _WITNESSES:
             return False
+        first = next(iter(self._sent.values()))
+        if now - first.at <= min(_LEAST_SECONDS, first.first_byte / 2):
+            return False  # nor has anybody after it waited for longer
         oldest = tuple(islice(self._sent.values(), _WITNESSES))
         if now - oldest[-1].at <= min(_LEAST_SECONDS, oldest[-1].first_byte / 2):
             return False  # nobody is less patient than that, and a percentile takes its time

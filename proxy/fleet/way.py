@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from operator import is_ as _is
 
 import msgspec
 
@@ -33,6 +32,10 @@ class Way:
         self._spent: deque[tuple[int, Mapping[str, int]]] = deque(maxlen=_MOST_SPENT)  # lately: when, and what
         self._cells: Cells | None = None  # that `_base` was made of
         self._base, self._from, self._until = Standing(), 0, 0
+        self._of: Cells = (Cell(), Cell(), Cell())  # that `_sinces` was made of
+        self._sinces: Mapping[str, int] = {}
+        self._calm = True
+        self._quiet = True  # closed, with all of its traffic, not blocked: as `_base` says
 
     @property
     def cells(self) -> Cells:
@@ -46,19 +49,40 @@ class Way:
 
     def standing(self, policy: Policy, now: int, clock: float) -> Standing:
         """How it stands at `now` of the shared clock, `clock` of this process's own."""
-        cells, waiting = self.cells, self.waiting
-        same = self._cells is not None and all(map(_is, cells, self._cells))
-        if not (same and self._from <= now < self._until):
-            self._remake(cells, policy, now)
+        self._refresh(policy, now)
+        waiting = self.waiting
         return msgspec.structs.replace(
             self._base,
-            windows=self._windows(),
+            windows=self.windows,
             in_flight=waiting.in_flight,
-            stalled=waiting.stalled(cells[0], clock),
+            stalled=waiting.stalled(self._model.seen, clock),
         )
+
+    def quiet(self, policy: Policy, now: int, clock: float) -> bool:
+        """Whether it is closed, with all of its traffic, not blocked, and nobody waits in vain: what `standing` says in
+        full. Its `windows` are another matter."""
+        self._refresh(policy, now)
+        return self._quiet and not self.waiting.stalled(self._model.seen, clock)
+
+    @property
+    def sinces(self) -> Mapping[str, int]:
+        """Since when its circuits are as they are now."""
+        if not self._same():
+            circuits = {scope: sheet.seen.circuit for scope, sheet in self.sheets.items()}
+            self._sinces = {scope: circuit.since for scope, circuit in circuits.items()}
+            self._calm = not any(circuit.opened or circuit.consecutive for circuit in circuits.values())
+            self._of = (self._model.seen, self._provider.seen, self._line.seen)
+        return self._sinces
+
+    def _same(self) -> bool:
+        """Whether `sinces` is of the cells as they are now: they change ten times a second, not with each request."""
+        model, provider, line = self._of
+        return model is self._model.seen and provider is self._provider.seen and line is self._line.seen
 
     def calm(self, sinces: Mapping[str, int]) -> bool:
         """Whether an answer, to what was sent when the circuits were as old as `sinces`, can change none of them."""
+        if sinces is self.sinces:  # nearly always
+            return self._calm
         for scope, sheet in self.sheets.items():
             circuit = sheet.seen.circuit
             if circuit.opened or circuit.consecutive or circuit.since != sinces.get(scope):
@@ -74,20 +98,35 @@ class Way:
 
     def spend(self, needed: Mapping[str, int], now: int) -> None:
         """Take what a request needs off the vendor's limits, until they are told anew."""
-        left = self._windows()
+        left = self.windows
         if left:
             self._spent.append((now, needed))
             self._left = _less(left, now, needed, since=now)
 
+    def _refresh(self, policy: Policy, now: int) -> None:
+        known = self._cells
+        model, provider, line = self._model.seen, self._provider.seen, self._line.seen
+        if (
+            known is None
+            or known[0] is not model
+            or known[1] is not provider
+            or known[2] is not line
+            or not self._from <= now < self._until
+        ):
+            self._remake((model, provider, line), policy, now)
+
     def _remake(self, cells: Cells, policy: Policy, now: int) -> None:
         model, provider, line = cells
         self._cells, self._from = cells, now
-        self._base = standings.standing({"model": model, "provider": provider, "line": line}, policy, now)
+        base = self._base = standings.standing({"model": model, "provider": provider, "line": line}, policy, now)
         turns = (*(cell.circuit.until for cell in cells), model.blocked)
         self._until = min((turn for turn in turns if now < turn), default=now + _STALE_MS)
         self._until = min(self._until, now + _STALE_MS)
+        self._quiet = base.state == "closed" and base.share >= 1 and base.blocked <= now
 
-    def _windows(self) -> Windows:
+    @property
+    def windows(self) -> Windows:
+        """The vendor's limits, as far as they are known, less what was sent since they were told."""
         told = self._model.seen.windows
         if told is not self._told:
             if told != self._told:

@@ -92,7 +92,7 @@ class Journal:
         body = ledger.encode(entry)
         with self._lock:
             log = self._current()
-            log.begun.setdefault(entry.id, log.write(BEGIN, body, f"the begin of {entry.id}"))
+            log.begun.setdefault(entry.id, log.write(BEGIN, body, entry.id))
             log.stale = True
 
     def append(self, entry: Entry) -> None:
@@ -100,7 +100,7 @@ class Journal:
         body = ledger.encode(entry)
         with self._lock:
             log = self._current()
-            log.rows.setdefault(entry.id, log.write(ROW, body, f"the row of {entry.id}"))
+            log.rows.setdefault(entry.id, log.write(ROW, body, entry.id))
             log.stale = True
             for log in self._logs:
                 if log.begun.pop(entry.id, None) is not None:

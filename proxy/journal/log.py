@@ -22,6 +22,7 @@ from proxy.ledger import Entry
 
 MOST_OPEN = 1_000  # ids that a checkpoint names; with more of them open, a restart reads a longer piece of the file
 ROW, BEGIN, CHECKPOINT = b"r", b"b", b"c"
+_NAMES = {ROW: "the row", BEGIN: "the begin", CHECKPOINT: "a checkpoint"}
 
 
 class JournalError(Exception):
@@ -93,22 +94,26 @@ class Log:
         """Whether nothing is open."""
         return not self.begun and not self.rows
 
-    def write(self, letter: bytes, body: bytes, what: str) -> Place:
-        """Add a record, and say where it is. Raises `JournalError`."""
+    def write(self, letter: bytes, body: bytes, id: str) -> Place:
+        """Add a record of this id, and say where it is. Raises `JournalError`."""
         line = _line(letter, body)
+        place = self._place()
         if self._torn:
             line = b"\n" + line
-        place = self._place()
         try:
             written = os.write(self._fd, line)
         except OSError as error:
-            raise JournalError(f"{what} could not be written to {self.path.name}: {error.strerror}") from error
+            raise self._unwritten(letter, id, error.strerror) from error
+        self.dirty = True
+        if written == len(line):
+            self._next, self._torn = Place(place.offset + written - self._torn, place.line + 1), False
+            return place
         self._next = Place(self.size + written, self._next.line + line.count(b"\n", 0, written))
         self._torn = line[written - 1 : written] != b"\n"
-        self.dirty = True
-        if written < len(line):
-            raise JournalError(f"{what} could not be written to {self.path.name}: the disk, or a limit, is full")
-        return place
+        raise self._unwritten(letter, id, "the disk, or a limit, is full")
+
+    def _unwritten(self, letter: bytes, id: str, why: str | None) -> JournalError:
+        return JournalError(f"{_NAMES[letter]} of {id} could not be written to {self.path.name}: {why}")
 
     def _place(self) -> Place:
         """Where the next record will be: on a fresh line."""
@@ -141,7 +146,7 @@ class Log:
 
     def checkpoint(self, mark: Mark) -> None:
         """Write it. Raises `JournalError`."""
-        self.write(CHECKPOINT, msgspec.json.encode(mark), "a checkpoint")
+        self.write(CHECKPOINT, msgspec.json.encode(mark), "what is open")
         self._marked = self.size
 
     def recover(self) -> Read:

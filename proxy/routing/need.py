@@ -3,11 +3,6 @@
 An estimate, not a bound: who is asked first hangs on it, never what is held or billed (that is `proxy.tokens`). Pure.
 """
 
-from collections.abc import Mapping
-
-import msgspec
-
-from adapters.base import Failure
 from adapters.envelope import Envelope
 from proxy.routing.candidate import Need
 from proxy.tokens import TYPICAL_IMAGE, Media, media
@@ -21,7 +16,8 @@ _LONGEST_SOUND = 3_600_000  # in such bytes, an hour: for what nobody can measur
 _SAMPLES = 16  # of a long body, to count its escapes
 _SAMPLE = 4_096  # bytes
 
-_EMPTY = (b"", b"null", b"[]")
+_EMPTY = (b"null", b"[]")
+_TOOLS = ("tools", "functions")
 
 
 def need(envelope: Envelope, task: str | None = None, inside: Media | None = None) -> Need:
@@ -32,8 +28,8 @@ def need(envelope: Envelope, task: str | None = None, inside: Media | None = Non
     raw = envelope.raw
     if inside is None:
         inside = media(envelope)
-    fields = _fields(envelope)
-    escapes = _escapes(raw)
+    fields = envelope.fields
+    escapes = _escapes(raw) if envelope.marks.unicode else 0
     text = max(0, len(raw) - inside.payload - _ESCAPED * escapes)
     sounds = min(inside.audio, _LONGEST_SOUND) // _SOUND
     return Need(
@@ -44,19 +40,12 @@ def need(envelope: Envelope, task: str | None = None, inside: Media | None = Non
         images=inside.images > 0 or (inside.unknown and b'"image_url"' in raw),
         audio=inside.audio > 0 or (inside.unknown and b'"input_audio"' in raw),
         files=inside.unknown and b'"file"' in raw,
-        tools=any(bytes(fields.get(name, b"")) not in _EMPTY for name in ("tools", "functions")),
-        schema=b'"json_schema"' in bytes(fields.get("response_format", b"")),
+        tools=any(name in fields and bytes(fields[name]) not in _EMPTY for name in _TOOLS),
+        schema="response_format" in fields and b'"json_schema"' in bytes(fields["response_format"]),
         task=task,
         stream=envelope.stream,
         tier=envelope.tier,
     )
-
-
-def _fields(envelope: Envelope) -> Mapping[str, msgspec.Raw]:
-    try:
-        return envelope.fields
-    except Failure:
-        return {}  # no vendor can read it either: each will say so
 
 
 def _least(raw: bytes, inside: Media, escapes: int) -> int:

@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.budget import Alert, Ask, Granted, Limit, Refused
 from proxy.feedback import Feedback
+from proxy.footprint import spared
 from proxy.ledger import Counter, Entry
 from proxy.quota import Crowded, Entered, Entering, Quota
 
@@ -193,7 +194,8 @@ class Store(Board, Protocol):
 def open_store(redis_url: str | None, data_dir: Path, replica: str = "replica") -> Store:
     """The store that the settings ask for; its `open` connects it. `replica` names this process to the others."""
     if redis_url is not None:
-        from proxy.store.redis import RedisStore  # only here: redis-py is slow to import, and most do without
+        with spared():
+            from proxy.store.redis import RedisStore  # only here: redis-py is slow to import, and most do without
 
         return RedisStore(redis_url, replica=replica)
     from proxy.store.sqlite import SqliteStore

@@ -8,7 +8,7 @@ makes a step longer, and what has arrived meanwhile is read before the next.
 import asyncio
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 _STEPS = 5
 _AGAIN_SECONDS = 0.05
@@ -25,30 +25,38 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 
 class Patience:
-    """`async with Patience(seconds): ...` raises `TimeoutError` as `asyncio.timeout` does."""
+    """`async with Patience(seconds): ...` raises `TimeoutError` as `asyncio.timeout` does, at half its cost."""
+
+    __slots__ = ("_before", "_expired", "_left", "_step", "_task", "_timer")
+
+    _task: asyncio.Task[Any]
+    _timer: asyncio.TimerHandle
 
     def __init__(self, seconds: float) -> None:
         self._step = seconds / _STEPS
         self._left = _STEPS
-        self._timeout = asyncio.timeout(None)
-        self._timer: asyncio.TimerHandle | None = None
+        self._expired = False
 
     async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("there is no task that could wait")
+        self._task, self._before = task, task.cancelling()
         self._timer = asyncio.get_running_loop().call_later(self._step, self._tick)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        await self._timeout.__aexit__(kind, error, trace)
+        self._timer.cancel()
+        # Who was cancelled by somebody else, too, stays cancelled.
+        if self._expired and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
+            raise TimeoutError from error
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
         self._left -= 1
         if self._left:
-            self._timer = loop.call_later(self._step, self._tick)
+            self._timer = asyncio.get_running_loop().call_later(self._step, self._tick)
         else:
-            self._timeout.reschedule(loop.time())
+            self._expired = True
+            self._task.cancel()

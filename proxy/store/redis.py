@@ -29,19 +29,21 @@ from proxy.store import (
     Notices,
     Settlement,
     StoreError,
+    redis_board,
+    redis_quota,
     redis_words,
 )
 from proxy.store.redis_board import Bell, RedisBoard, channel
 from proxy.store.redis_lane import Lane
 from proxy.store.redis_money import PREFIX, Money, acts, script
-from proxy.store.redis_quota import Quotas, scripts
+from proxy.store.redis_quota import Quotas
 
 _STATE = f"{PREFIX}:state:"
 _STATES = f"{PREFIX}:states"
 _INDEX = f"{PREFIX}:index"
 _FEEDBACK = f"{PREFIX}:feedback"
 _JUDGED = f"{PREFIX}:judged"
-_TIMEOUT_SECONDS = 0.1
+_TIMEOUT_SECONDS = 0.2  # a Redis whose share of a processor is used up waits for the next tenth of a second, and longer
 _CONNECTIONS = 16  # for all but the money; whoever finds none waits for one
 _KEEPS = "noeviction"
 _HOUR = 3_600_000
@@ -89,10 +91,12 @@ class RedisStore:
         own = {**pool.connection_kwargs, "decode_responses": False, "socket_timeout": None}  # they bound their waits
         lane = Lane(pool.connection_class(**own), acts().values(), timeout)
         self._money = Money(lane, replica, keep=days, quiet=quiet, patience=patience, longest=longest, pause=pause)
-        self._quotas = Quotas(Lane(pool.connection_class(**own), scripts().values(), timeout))
+        told = [*redis_quota.scripts().values(), *redis_board.scripts().values()]
+        other = Lane(pool.connection_class(**own), told, timeout)
+        self._quotas = Quotas(other)
         listening = pool.connection_class(**own)
         bell = channel(int(listening.db))
-        self._board = RedisBoard(self._redis, bell)
+        self._board = RedisBoard(other, bell)
         self._bell = Bell(listening, bell, seconds=timeout, idle=idle)
 
     async def open(self) -> None:

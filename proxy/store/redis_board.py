@@ -1,7 +1,8 @@
 """The notice board in Redis, and its bell.
 
-The board is two scripts. The bell is a subscription, which needs a connection of its own; the channel's name holds the
-number of the database, since Redis rings in all of them.
+The board is two scripts: each replica runs them ten times a second while there is traffic. The bell is a subscription,
+which needs a connection of its own; the channel's name holds the number of the database, since Redis rings in all of
+them.
 """
 
 import asyncio
@@ -9,11 +10,11 @@ import hashlib
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
-from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
 from proxy.store import KEPT, OLD_NOTICE_SECONDS, Notice, Notices, StoreError
 from proxy.store.patience import Patience
+from proxy.store.redis_lane import Lane, Word
 from proxy.store.redis_money import PREFIX, script
 
 _KEYS = (f"{PREFIX}:board", f"{PREFIX}:board:serials", f"{PREFIX}:board:born")
@@ -25,14 +26,18 @@ def channel(database: int) -> str:
     return f"{PREFIX}:bell:{database}"
 
 
-class RedisBoard:
-    """See `Board`. `redis` is a client of redis-py; what goes wrong is raised as it raises it."""
+def scripts() -> dict[str, str]:
+    """What the board is."""
+    return {name: script(name) for name in ("pin", "notices")}
 
-    def __init__(self, redis: Any, channel: str) -> None:
-        self._redis = redis
+
+class RedisBoard:
+    """See `Board`. `lane` knows the `scripts`; what goes wrong is raised as it says it."""
+
+    def __init__(self, lane: Lane, channel: str) -> None:
+        self._lane = lane
         self._channel = channel
-        self._scripts = {name: script(name) for name in ("pin", "notices")}
-        self._digests = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._scripts.items()}
+        self._digests = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in scripts().items()}
 
     async def pin(self, key: str, serial: int, text: bytes, *, ring: bool) -> Notice:
         """See `Board.pin`. If it raises, it may have been done: then that text stands there."""
@@ -45,14 +50,16 @@ class RedisBoard:
         found = zip(words[::3], words[1::3], words[2::3], strict=True)
         return Notices(serial, at, {key.decode(): Notice(number, text) for key, number, text in found})
 
-    async def _act(self, name: str, *words: str | bytes | int) -> list[Any]:
+    async def _act(self, name: str, *words: Word) -> list[Any]:
         """What its script returned: texts need not be UTF-8, so nothing is decoded."""
-        call, raw = (len(_KEYS), *_KEYS, *words), {NEVER_DECODE: True}
-        try:
-            reply: list[Any] = await self._redis.execute_command("EVALSHA", self._digests[name], *call, **raw)
-        except NoScriptError:
-            reply = await self._redis.execute_command("EVAL", self._scripts[name], *call, **raw)
-        return reply
+        call = ("EVALSHA", self._digests[name], len(_KEYS), *_KEYS, *words)
+        reply = await self._lane.put(*call)
+        if isinstance(reply, NoScriptError):  # the lane tells its scripts with each connection, and this one is gone
+            reply = await self._lane.put(*call)
+        if isinstance(reply, BaseException):
+            raise reply
+        answer: list[Any] = reply
+        return answer
 
 
 class Bell:

@@ -9,7 +9,7 @@ takes the epoch that it finds.
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -55,7 +55,7 @@ class Money:
         self._waits = tuple(int(seconds * 1_000) for seconds in (quiet, patience, longest))
         self._pause = pause
         self._digests = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in acts().items()}
-        self._epoch, self._acts, self._open = "", 0, False
+        self._epoch, self._acts, self._open = b"", 0, False
         self._peers: set[str] = set()
         self._untold: list[Alert] = []
 
@@ -71,9 +71,9 @@ class Money:
         return alerts
 
     async def _settle(self, settlements: Sequence[Settlement], *, handed: bool) -> None:
-        words = (("settle", *redis_words.settle(settlement, handed=handed)) for settlement in settlements)
+        words = [redis_words.settle(settlement, handed=handed) for settlement in settlements]
         failures: list[StoreError] = []
-        for settlement, reply in zip(settlements, await self._all(words), strict=True):
+        for settlement, reply in zip(settlements, await self._all("settle", words), strict=True):
             if isinstance(reply, StoreError):
                 failures.append(reply)
             else:  # what these set off is told, now or with the next, though others failed
@@ -105,8 +105,8 @@ class Money:
             for start in range(0, len(page), _PAGE):
                 await self._settle(page[start : start + _PAGE], handed=True)
         for start in range(0, len(holds), _PAGE):
-            words = (("restore", *redis_words.restore(hold)) for hold in holds[start : start + _PAGE])
-            for reply in await self._all(words):
+            words = [redis_words.restore(hold) for hold in holds[start : start + _PAGE]]
+            for reply in await self._all("restore", words):
                 if isinstance(reply, StoreError):
                     raise reply
         (missing,) = await self._act("done")
@@ -125,38 +125,40 @@ class Money:
 
     async def _act(self, act: str, *words: Word) -> list[Any]:
         """One act; what its script returned after the head. Raises what it says."""
-        (reply,) = await self._all([(act, *words)])
+        epoch = self._epoch
+        reply = self._read(epoch, await self._put(act, words))
         if isinstance(reply, StoreError):
             raise reply
         return reply
 
-    async def _all(self, acts: Iterable[tuple[Word, ...]]) -> list[list[Any] | StoreError]:
-        """Acts that go together, each on its own; they are not given up because one fails."""
+    async def _all(self, act: str, each: Sequence[tuple[Word, ...]]) -> list[list[Any] | StoreError]:
+        """One act with each of many words; they go together, and are not given up because one fails."""
         epoch = self._epoch
-        head = (PREFIX, self._me, epoch, self._acts, self._keep)
-        told = [(self._digests[str(act)], 1, *head, *words) for act, *words in acts]
-        futures = [self._lane.put("EVALSHA", *words) for words in told]
-        if futures:
-            await asyncio.wait(futures)
-        return [self._read(epoch, future.result()) for future in futures]
+        futures = [self._put(act, words) for words in each]
+        return [self._read(epoch, await future) for future in futures]
 
-    def _read(self, epoch: str, reply: Any) -> list[Any] | StoreError:
-        match reply:
-            case [b"lost"]:
-                return Lost("Redis has forgotten something")
-            case [b"recovering"]:
-                return Recovering("Redis is being told again what it forgot")
-            case [state, bytes(found), int(acts), *rest]:
-                self._learn(epoch, found.decode(), acts, open=state == b"open")
-                return rest
-        error = StoreError(f"Redis: {type(reply).__name__}")
-        error.__cause__ = reply if isinstance(reply, BaseException) else None
-        return error
+    def _put(self, act: str, words: tuple[Word, ...]) -> asyncio.Future[Any]:
+        return self._lane.put(
+            "EVALSHA", self._digests[act], 1, PREFIX, self._me, self._epoch, self._acts, self._keep, *words
+        )
 
-    def _learn(self, sent: str, found: str, acts: int, *, open: bool) -> None:
-        """What is known from now on; not by a reply to something that was sent before we knew better."""
-        self._open = open
-        if found == self._epoch:
-            self._acts = max(self._acts, acts)
-        elif sent == self._epoch:
-            self._epoch, self._acts = found, acts
+    def _read(self, sent: bytes, reply: Any) -> list[Any] | StoreError:
+        if type(reply) is list and len(reply) > 1:
+            if reply[1] == self._epoch:
+                self._acts = max(self._acts, reply[2])
+            elif sent == self._epoch:  # what was sent before we knew better teaches nothing
+                self._epoch, self._acts = reply[1], reply[2]
+            self._open = reply[0] == b"open"
+            return reply[3:]
+        return _refusal(reply)
+
+
+def _refusal(reply: Any) -> StoreError:
+    match reply:
+        case [b"lost"]:
+            return Lost("Redis has forgotten something")
+        case [b"recovering"]:
+            return Recovering("Redis is being told again what it forgot")
+    error = StoreError(f"Redis: {type(reply).__name__}")
+    error.__cause__ = reply if isinstance(reply, BaseException) else None
+    return error

@@ -19,33 +19,16 @@ _RESTORED_SECONDS = 960  # how long a hold may live that was handed over: as lon
 def hold(ask: Ask) -> tuple[Word, ...]:
     """The arguments of hold.lua."""
     entry = ask.entry
-    return (
-        entry.id,
-        ask.least,
-        ask.most,
-        ask.share,
-        ask.seconds,
-        _undated(entry),
-        int(ask.final),
-        *_limits(ask.limits),
-        *entry.scopes,
-    )
+    row, limits = _undated(entry), _limits(ask.limits)
+    return _told((entry.id, ask.least, ask.most, ask.share, ask.seconds, ask.final, limits, entry.scopes)), row
 
 
 def settle(settlement: Settlement, *, handed: bool) -> tuple[Word, ...]:
     """The arguments of settle.lua; `handed` over in a recovery."""
     entry = settlement.entry
-    return (
-        entry.id,
-        entry.at,
-        int(entry.orphan),
-        entry.cost or 0,
-        entry.unproven,
-        _undated(entry),
-        int(handed),
-        *_limits(settlement.limits),
-        *entry.scopes,
-    )
+    row, limits = _row(entry), _limits(settlement.limits)
+    told = (entry.id, entry.at, entry.orphan, entry.cost or 0, entry.unproven, handed, limits, entry.scopes)
+    return _told(told), row
 
 
 def restore(hold: Hold) -> tuple[Word, ...]:
@@ -71,9 +54,9 @@ _opinion = msgspec.json.Decoder(Opinion).decode
 
 def held(ask: Ask, reply: Sequence[bytes | int]) -> Granted | Refused:
     """What hold.lua answered. Raises `StoreError` if the id is settled."""
+    if len(reply) == 3 and reply[0] == b"granted":  # nearly always, and a fifth of the work of matching
+        return Granted(int(reply[1]), int(reply[2]))
     match reply:
-        case [b"granted", int(amount), int(at)]:
-            return Granted(amount, at)
         case [b"refused", int(number), int(at), int(spent), int(held), int(unproven), said]:
             limit, counter = ask.limits[number - 1], Counter(spent, held, unproven)
             label = _label(limit, at)
@@ -103,23 +86,29 @@ def _label(limit: Limit, at: int) -> str:
     return ledger.labels(at)[ledger.WINDOWS.index(limit.window)]
 
 
-def _undated(entry: Entry) -> bytes:
-    """The script writes the time at its head; no key is there twice. What has no UTF-8 raises `StoreError`."""
+def _row(entry: Entry) -> bytes:
+    """What has no UTF-8 raises `StoreError`; and nothing else that is told of this row has any that this has not."""
     try:
-        entry = bare(entry)
-        return ledger.encode(msgspec.structs.replace(entry, at=0) if entry.at else entry)
+        return ledger.encode(bare(entry))
     except UnicodeError as error:
         raise StoreError(f"Redis: {type(error).__name__}") from error
 
 
-def _limits(limits: Sequence[Limit]) -> list[Word]:
-    words: list[Word] = [len(limits)]
-    for limit in limits:
-        words += (limit.scope, limit.window, limit.nano, _marks(limit.nano))
-    return words
+def _undated(entry: Entry) -> bytes:
+    """The script writes the time at its head; no key is there twice."""
+    return _row(msgspec.structs.replace(entry, at=0) if entry.at else entry)
+
+
+# One word of JSON is half as dear to write as thirty words of Redis, and no dearer to read in Lua.
+_told = msgspec.json.Encoder().encode
 
 
 @lru_cache(maxsize=1024)
-def _marks(nano: int) -> str:
+def _limits(limits: tuple[Limit, ...]) -> msgspec.Raw:
+    """As the scripts read them (`tell` in ground.lua): an array each."""
+    return msgspec.Raw(_told([(limit.scope, limit.window, limit.nano, *_marks(limit.nano)) for limit in limits]))
+
+
+def _marks(nano: int) -> list[tuple[int, int]]:
     """The least amounts that reach the thresholds: what is exact here need not be compared in doubles there."""
-    return " ".join(f"{percent}:{-(-nano * percent // 100)}" for percent in THRESHOLDS)
+    return [(percent, -(-nano * percent // 100)) for percent in THRESHOLDS]

@@ -1,7 +1,9 @@
 """The embedded store: one SQLite file, shared by the workers of one machine.
 
-One connection on one thread of its own, so that every verb is a transaction and no lock exists here; between processes
-SQLite's own lock decides, and whoever waits for it waits at most `_BUSY_SECONDS`: slow is worse than away.
+What requests wait for (`sqlite_turns`) is done on the event loop, all that one turn of it brings in one transaction: to
+hand it to a thread costs more than to do it. All else, and whatever has to wait for another process, is done on one
+thread. Between processes SQLite's own lock decides, and whoever waits for it waits a quarter of a second at most:
+slow is worse than away.
 
 The file is not synced at each commit (`synchronous=NORMAL`): what was committed survives the death of any process; a
 power cut may take the last moments, never the file. The journal has them.
@@ -10,8 +12,8 @@ power cut may take the last moments, never the file. The journal has them.
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
@@ -33,9 +35,11 @@ from proxy.store import (
     sqlite_money,
     sqlite_quota,
 )
+from proxy.store.sqlite_counters import Counters
+from proxy.store.sqlite_turns import Turns, together
 
 T = TypeVar("T")
-_BUSY_SECONDS = 0.25
+_AT_ONCE = 16  # rows that are settled on the event loop, a millisecond; more are left to the thread
 _OPENINGS = 20
 _OPEN_SECONDS = 5.0  # workers that start together make the file one after the other
 _MILLI = 1_000
@@ -54,36 +58,36 @@ class SqliteStore:
         self._path = path
         self._most_states = most_states
         self._wall = wall
-        self._thread = ThreadPoolExecutor(1, "sqlite")
-        self._connection: sqlite3.Connection | None = None
+        self._turns: Turns | None = None
         self._closed = False
         self._ended = asyncio.Event()
 
     async def open(self) -> None:
         """Open the file, and make it if it is not there. After a failure it may be called again."""
-        await self._run(self._open)
+        if self._turns is None:
+            with self._foreign():
+                connection = await asyncio.to_thread(self._open)
+                self._turns = Turns(connection, self._path)
 
-    def _open(self) -> None:
-        if self._connection is not None:
-            return
+    def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         for again in reversed(range(_OPENINGS)):
             try:
-                self._connection = self._connected()
-                return
+                return self._connected()
             except sqlite3.OperationalError as error:
                 # Who turns a new file to WAL at the same moment is refused at once, whatever the timeout says.
                 if not again or "locked" not in str(error):
                     raise
                 time.sleep(_OPEN_SECONDS / _OPENINGS / 10)
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def _connected(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=_OPEN_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(self._path, timeout=_OPEN_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(files("proxy.store").joinpath("schema.sql").read_text())
-            connection.execute(f"PRAGMA busy_timeout={int(_BUSY_SECONDS * _MILLI)}")
+            connection.execute("PRAGMA busy_timeout=0")
         except BaseException:
             connection.close()
             raise
@@ -93,7 +97,7 @@ class SqliteStore:
         """Keep each state; what is over-long is not kept, what is over-many goes oldest first."""
         rows = [(key, value, seconds) for key, value in states.items() if len(value) <= LARGEST_STATE]
         if rows:
-            await self._act(lambda file: self._remember(file, rows))
+            await self._act(lambda file, _: self._remember(file, rows))
 
     def _remember(self, file: sqlite3.Connection, rows: Sequence[tuple[str, str, int]]) -> None:
         file.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, unixepoch() + ?)", rows)
@@ -111,11 +115,12 @@ class SqliteStore:
 
     async def hold(self, ask: Ask) -> Granted | Refused:
         """Take money from all budgets at once, or from none."""
-        return await self._act(lambda file: sqlite_money.hold(file, ask, self._now()))
+        return await self._soon(lambda file, counters: sqlite_money.hold(file, counters, ask, self._now()))
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Alert]:
         """Give each hold back, book its cost, write its row; all of them in one transaction, or none."""
-        return await self._act(lambda file: sqlite_money.settle(file, settlements, self._now()))
+        do = self._soon if len(settlements) <= _AT_ONCE else self._act
+        return await do(lambda file, counters: sqlite_money.settle(file, counters, settlements, self._now()))
 
     async def expired(self) -> list[Hold]:
         """Holds past their time; they stand until somebody settles them."""
@@ -144,40 +149,40 @@ class SqliteStore:
 
     async def enter(self, entering: Entering) -> Entered | Crowded:
         """Take a place, a request and its tokens, all of them or none."""
-        return await self._act(lambda file: sqlite_quota.enter(file, entering, self._now()))
+        return await self._soon(lambda file, _: sqlite_quota.enter(file, entering, self._now()))
 
     async def leave(self, key: str, id: str, quota: Quota, tokens: int) -> None:
         """Give the place back."""
-        await self._act(lambda file: sqlite_quota.leave(file, key, id, quota, tokens, self._now()))
+        await self._soon(lambda file, _: sqlite_quota.leave(file, key, id, quota, tokens, self._now()))
 
     async def judge(self, feedback: Feedback) -> bool:
         """Keep what somebody said of a request; False if it has no row, or if it was another key's."""
-        return await self._act(lambda file: sqlite_feedback.judge(file, feedback))
+        return await self._act(lambda file, _: sqlite_feedback.judge(file, feedback))
 
     async def prune(self, days: int) -> None:
         """Forget what is older, at most some thousands of rows a call; between its steps others have their turn."""
         before = max(0, self._now() - days * _DAY)
         for _ in range(_PRUNES):
-            if not await self._act(lambda file: sqlite_money.prune(file, before, _PRUNED)):
+            if not await self._act(lambda file, _: sqlite_money.prune(file, before, _PRUNED)):
                 return
 
     async def beat(self) -> None:
         """See whether the file can be written. It forgets nothing, and nobody waits for who lives."""
-        await self._act(lambda file: None)
+        await self._act(lambda file, _: None)
 
     async def recover(self, rows: AsyncIterator[Sequence[Settlement]], holds: Sequence[Hold]) -> None:
         """Add what is not there yet. No alert is set off: it would be told to nobody."""
         async for page in rows:
             await self.settle([Settlement(settlement.entry) for settlement in page])
-        await self._act(lambda file: self._restore(file, holds))
+        await self._act(lambda file, counters: self._restore(file, counters, holds))
 
-    def _restore(self, file: sqlite3.Connection, holds: Sequence[Hold]) -> None:
+    def _restore(self, file: sqlite3.Connection, counters: Counters, holds: Sequence[Hold]) -> None:
         for hold in holds:
-            sqlite_money.keep(file, hold, self._now() + _RESTORED_SECONDS * _MILLI)
+            sqlite_money.restore(file, counters, hold, self._now() + _RESTORED_SECONDS * _MILLI)
 
     async def pin(self, key: str, serial: int, text: bytes, *, ring: bool) -> Notice:
         """Put up a text where that notice still stands. There is no bell to ring."""
-        return await self._act(lambda file: sqlite_board.pin(file, key, serial, text, self._wall()))
+        return await self._act(lambda file, _: sqlite_board.pin(file, key, serial, text, self._wall()))
 
     async def notices(self, since: int) -> Notices:
         """All notices that were changed after that serial number."""
@@ -190,19 +195,29 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Close the file."""
-        if self._connection is not None:
-            await self._run(self._connection.close)
-            self._connection = None
         self._closed = True
         self._ended.set()
-        self._thread.shutdown(wait=False)
+        if self._turns is not None:
+            turns, self._turns = self._turns, None
+            with self._foreign():
+                await turns.close()
 
-    async def _act(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """All of it or nothing."""
+    async def _soon(self, act: Callable[[sqlite3.Connection, Counters], T]) -> T:
+        """What requests wait for: all of it or nothing."""
+        told: T | BaseException = await self._open_turns().soon(act)
+        if isinstance(told, BaseException):
+            with self._foreign():
+                raise told
+        return told
+
+    async def _act(self, act: Callable[[sqlite3.Connection, Counters], T]) -> T:
+        """All of it or nothing, on the thread."""
 
         def whole() -> T:
-            with _Transaction(self._file()) as file:
-                return act(file)
+            told: T | StoreError = together(self._file(), [act])[0]
+            if isinstance(told, StoreError):
+                raise told
+            return told
 
         return await self._run(whole)
 
@@ -211,33 +226,22 @@ class SqliteStore:
         return await self._run(lambda: read(self._file()))
 
     def _file(self) -> sqlite3.Connection:
-        if self._connection is None:
-            raise StoreError("the store is not open")
-        return self._connection
+        return self._open_turns().connection
 
     async def _run(self, act: Callable[[], T]) -> T:
+        with self._foreign():
+            return await self._open_turns().later(act)
+
+    def _open_turns(self) -> Turns:
         if self._closed:
             raise StoreError("the store is closed")
+        if self._turns is None:
+            raise StoreError("the store is not open")
+        return self._turns
+
+    @contextmanager
+    def _foreign(self) -> Iterator[None]:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+            yield
         except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
             raise StoreError(f"{self._path}: {error}") from error
-
-
-class _Transaction:
-    """All of it or nothing; the lock is taken at the beginning, so that it cannot be lost half way."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None:
-                self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:  # SQLite may have rolled back by itself: a full disk
-                self._connection.execute("ROLLBACK")

@@ -1,5 +1,5 @@
-"""The money in an SQLite file. Each function is the inside of one transaction: it reads, lets `proxy.budget` decide,
-and writes. `now` is the clock of the store, in milliseconds since the epoch.
+"""The money in an SQLite file. Each function is a part of one transaction: it reads, lets `proxy.budget` decide, and
+writes; whoever calls it writes the `Counters` in the end. `now` is the store's clock, in milliseconds since the epoch.
 
 Counters are kept, not summed up from rows: a hold costs the same on the last day of the month as on the first.
 """
@@ -23,15 +23,11 @@ from proxy.budget import (
     settled,
 )
 from proxy.feedback import bare, ended, join
-from proxy.ledger import WINDOWS, Counter, Entry, Window, decode, encode, labels
+from proxy.ledger import Counter, Entry, decode, encode, labels
 from proxy.store import PAGE, Hold, Settlement, StoreError, sqlite_feedback
+from proxy.store.sqlite_counters import Counters, named
 
 _MILLI = 1_000
-_ADD = """
-    INSERT INTO counter (label, scope, spent, held, unproven) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (label, scope) DO UPDATE SET
-        spent = spent + excluded.spent, held = held + excluded.held, unproven = unproven + excluded.unproven
-"""
 _KEEP_HOLD = "INSERT INTO hold (id, at, amount, expires, entry) VALUES (?, ?, ?, ?, ?)"
 _KEEP_ROW = "INSERT OR REPLACE INTO ledger (id, at, entry) VALUES (?, ?, ?)"
 _ROWS = "SELECT entry FROM ledger WHERE (at, id) > (?, ?) AND at < ? ORDER BY at, id LIMIT ?"
@@ -43,19 +39,20 @@ _PRUNE_COUNTERS = """
 _PRUNE_ALERTS = "DELETE FROM alert WHERE label >= ? AND label < ?"
 
 
-def hold(file: Connection, ask: Ask, now: int) -> Granted | Refused:
-    """Hold the money within all limits, or hold none. Raises `StoreError` for an id that has its row already."""
+def hold(file: Connection, counters: Counters, ask: Ask, now: int) -> Granted | Refused:
+    """Hold the money within all limits, or hold none. Raises `StoreError` for an id that has its row already, and
+    then has written nothing."""
     id = ask.entry.id
     if known := file.execute("SELECT amount, at FROM hold WHERE id = ?", (id,)).fetchone():
         return Granted(*known)
-    if _row(file, id) is not None:
+    if file.execute("SELECT 1 FROM ledger WHERE id = ?", (id,)).fetchone():
         raise StoreError(f"{id!r} is settled already")
-    named = _labels(now)
-    counters = [_counter(file, named[limit.window], limit.scope) for limit in ask.limits]
-    amount = grant(ask, counters)
+    labels = named(now)
+    found = [counters.of(labels[limit.window], limit.scope) for limit in ask.limits]
+    amount = grant(ask, found)
     if isinstance(amount, Limit):
-        return _refuse(file, ask, amount, named[amount.window], counters[ask.limits.index(amount)])
-    keep(file, Hold(msgspec.structs.replace(ask.entry, at=now), amount), now + ask.seconds * _MILLI)
+        return _refuse(file, ask, amount, labels[amount.window], found[ask.limits.index(amount)])
+    _keep(file, counters, Hold(_at(ask.entry, now), amount), now + ask.seconds * _MILLI)
     return Granted(amount, now)
 
 
@@ -64,49 +61,56 @@ def _refuse(file: Connection, ask: Ask, limit: Limit, label: str, counter: Count
     return Refused(limit, label, counter, said)
 
 
-def keep(file: Connection, hold: Hold, expires: int) -> None:
-    """Write a hold down and count it; not one that is there already, or that was settled."""
+def restore(file: Connection, counters: Counters, hold: Hold, expires: int) -> None:
+    """Write a hold down that was handed over; not one that is there already, or that was settled."""
+    id = hold.entry.id
+    if _row(file, id) is None and _hold(file, id) is None:
+        _keep(file, counters, hold, expires)
+
+
+def _keep(file: Connection, counters: Counters, hold: Hold, expires: int) -> None:
     entry = hold.entry
-    if _row(file, entry.id) is None and _hold(file, entry.id) is None:
-        file.execute(_KEEP_HOLD, (entry.id, entry.at, hold.amount, expires, _text(entry)))
-        _add(file, entry, Counter(held=hold.amount))
+    file.execute(_KEEP_HOLD, (entry.id, entry.at, hold.amount, expires, _text(entry)))
+    counters.add(entry, Counter(held=hold.amount))
 
 
-def settle(file: Connection, settlements: Sequence[Settlement], now: int) -> list[Alert]:
+def settle(file: Connection, counters: Counters, settlements: Sequence[Settlement], now: int) -> list[Alert]:
     """Book each row, unless it is there already; the alerts that they set off."""
-    return [alert for settlement in settlements for alert in _settle(file, settlement, now)]
+    return [alert for settlement in settlements for alert in _settle(file, counters, settlement, now)]
 
 
-def _settle(file: Connection, settlement: Settlement, now: int) -> Iterator[Alert]:
+def _settle(file: Connection, counters: Counters, settlement: Settlement, now: int) -> Iterator[Alert]:
     entry = settlement.entry
     before = _row(file, entry.id)
     if before is not None and (entry.orphan or not before.orphan):
         return
     hold = _hold(file, entry.id)
-    file.execute("DELETE FROM hold WHERE id = ?", (entry.id,))
+    if hold:
+        file.execute("DELETE FROM hold WHERE id = ?", (entry.id,))
     known = hold.entry if hold else before
-    entry = msgspec.structs.replace(entry, at=entry.at or (known.at if known else now))
+    entry = _at(entry, entry.at or (known.at if known else now))
     file.execute(_KEEP_ROW, (entry.id, entry.at, _text(entry)))
-    _book(file, entry, hold, before)
-    named = _labels(entry.at)
+    _book(counters, entry, hold, before)
+    labels = named(entry.at)
     for limit in settlement.limits:
-        counter = _counter(file, named[limit.window], limit.scope)
+        counter = counters.of(labels[limit.window], limit.scope)
         for percent in reached(limit, counter):
-            if alert := _tell(file, limit, named[limit.window], percent, counter):
+            if alert := _tell(file, limit, labels[limit.window], percent, counter):
                 yield alert
 
 
-def _book(file: Connection, entry: Entry, hold: Hold | None, before: Entry | None) -> None:
+def _book(counters: Counters, entry: Entry, hold: Hold | None, before: Entry | None) -> None:
     """What was held or booked goes back where it was counted: another clock may have put the new row elsewhere."""
-    held, here = hold.amount if hold else 0, _places(entry)
-    if hold and _places(hold.entry) != here:
-        _add(file, hold.entry, Counter(held=-held))
-        held = 0
-    if before and _places(before) != here:
+    if hold:
+        counters.add(hold.entry, Counter(held=-hold.amount))
+    if before:
         gone = settled(before, 0)
-        _add(file, before, Counter(spent=-gone.spent, unproven=-gone.unproven))
-        before = None
-    _add(file, entry, settled(entry, held, before))
+        counters.add(before, Counter(spent=-gone.spent, unproven=-gone.unproven))
+    counters.add(entry, settled(entry, 0))
+
+
+def _at(entry: Entry, at: int) -> Entry:
+    return entry if entry.at == at else msgspec.structs.replace(entry, at=at)
 
 
 def expired(file: Connection, now: int) -> list[Hold]:
@@ -137,26 +141,6 @@ def prune(file: Connection, before: int, most: int) -> bool:
         gone.append(file.execute(_PRUNE_COUNTERS, (window, label, most)).rowcount)
         file.execute(_PRUNE_ALERTS, (window, label))
     return max(gone) >= most
-
-
-def _labels(at: int) -> dict[Window, str]:
-    return dict(zip(WINDOWS, labels(at), strict=True))
-
-
-def _places(entry: Entry) -> list[tuple[str, str]]:
-    """The counters in which a row counts."""
-    return [(label, scope) for label in labels(entry.at) for scope in entry.scopes]
-
-
-def _add(file: Connection, entry: Entry, change: Counter) -> None:
-    amounts = change.spent, change.held, change.unproven
-    if any(amounts):
-        file.executemany(_ADD, [(*place, *amounts) for place in _places(entry)])
-
-
-def _counter(file: Connection, label: str, scope: str) -> Counter:
-    query = "SELECT spent, held, unproven FROM counter WHERE label = ? AND scope = ?"
-    return Counter(*(file.execute(query, (label, scope)).fetchone() or ()))
 
 
 def _hold(file: Connection, id: str) -> Hold | None:

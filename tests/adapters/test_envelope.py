@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from adapters import envelope
 from adapters.base import Failure
+from adapters.marks import COMPACT, SPACED
 
 MESSAGES = '"messages":[{"role":"user","content":"Hi"}]'
 
@@ -112,10 +113,31 @@ def test_what_is_no_request_is_refused(raw, param, code):
     assert "None" not in caught.value.message
 
 
-def test_a_name_that_is_not_utf_8_is_refused_when_it_matters():
-    sealed = envelope.seal(b'{"model":"m","\xff":1}')
+def test_a_name_that_is_not_utf_8_is_refused():
     with pytest.raises(Failure, match="not valid JSON"):
-        _ = sealed.fields
+        envelope.seal(b'{"model":"m","\xff":1}')
+
+
+@pytest.mark.parametrize(
+    ("body", "style"),
+    [
+        pytest.param(b'{"model":"m","n":1}', COMPACT, id="each once and no space"),
+        pytest.param(b'{"model":"m","metadata":{"a": 1, "a": 2}}', COMPACT, id="inside a member anything goes"),
+        pytest.param(b'{"model":"m","n":1,"n":2}', None, id="one is there twice"),
+        pytest.param(rb'{"model":"m","n":1,"\u006e":2}', None, id="one is there twice, once in escapes"),
+        pytest.param(rb'{"model":"m","\u006e":1}', None, id="a name in escapes"),
+        pytest.param(b'{"model": "m", "n": 1}', SPACED, id="a space behind each name and each member"),
+        pytest.param(b'{"model":"m", "n":1}', None, id="a space"),
+        pytest.param(b'{"n":1, "model":"m" }', None, id="as many spaces, in other places"),
+        pytest.param(
+            b'{"n":1,"n":2,"model":"m","user":"","stop":""}', None, id="twice, where there is room for spaces"
+        ),
+        pytest.param(b'{"model":"m","n":1}\n', None, id="a line end behind it"),
+        pytest.param('{"model":"m","ä":1}'.encode(), None, id="a name of more bytes than letters"),
+    ],
+)
+def test_a_letter_has_a_style_if_its_members_are_the_whole_of_it(body, style):
+    assert envelope.seal(body).style is style
 
 
 def test_the_letter_is_opened_once():

@@ -49,10 +49,10 @@ def test_it_holds_what_the_official_client_holds(case):
     whole = hear(case, [case.body])
     completion = accumulated(whole)
     found = heard(*events_of(whole.said))
-    assert found.size >= len(whole.said)
+    sealed = found.size
     said, thought = found.text()
     assert completion is None or (said, thought) == told(completion)
-    assert len((said + thought).encode()) <= found.size <= len(whole.said)
+    assert len((said + thought).encode()) <= found.size <= sealed <= len(whole.said), "never fewer than there are"
 
 
 @pytest.mark.parametrize("case", STREAMS, ids=name_of)
@@ -128,3 +128,59 @@ def test_its_size_is_never_below_its_text(pieces, times):
     size = found.size
     said, thought = found.text()
     assert len((said + thought).encode()) == found.size <= size
+
+
+def said(text: str, **more: Any) -> bytes:
+    return sse.encode(msgspec.json.encode({"id": "c", "choices": [{"index": 0, "delta": {"content": text}}], **more}))
+
+
+@pytest.mark.parametrize("more", [{}, {"obfuscation": "abc"}], ids=["plain", "padded"])
+def test_what_texts_are_wrapped_in_is_seen_without_opening_it(more):
+    found = heard(*[said("é", **more)] * 100)
+    assert 200 <= found.size <= 200 + 3 * 100
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"reasoning": "a thought of many words", "content": "x"},
+        {"tool_calls": [{"function": {"arguments": "words"}}], "content": "x"},
+        {"x": 1, "content": ["a text that is no text"]},
+    ],
+)
+def test_what_else_is_told_is_none_of_the_wrapping(delta):
+    found = heard(*[chunk(**delta)] * 10)
+    size = found.size
+    assert sum(map(len, found.text())) <= found.size <= size
+
+
+def test_what_texts_are_wrapped_in_may_change():
+    parts = [said("a"), said("b", x=1), said("c", y=[2]), chunk(refusal="d"), said("e")]
+    found = heard(*parts)
+    assert 5 <= found.size < sum(map(len, parts)) / 3
+    assert found.text() == ("abced", "")
+
+
+@pytest.mark.parametrize("most", [0, 1, 4, 5, 6, 99, 100, 10_000])
+def test_whether_it_exceeds_something_is_as_its_size_says(most):
+    found = heard(*[said("a")] * 5)
+    assert found.exceeds(most) == (heard(*[said("a")] * 5).size > most)
+    found.add(said("b"))
+    assert found.exceeds(most) == (found.size > most)
+
+
+@pytest.mark.parametrize(
+    ("parts", "spoken"),
+    [
+        ([], False),
+        ([chunk(role="assistant", content="")], False),
+        ([chunk(role="assistant", content=""), chunk(content="a")], True),
+        ([chunk(content='"')], True),
+        ([chunk(reasoning="a")], True),
+        ([chunk(tool_calls=[{"function": {"name": "f"}}])], True),
+        ([chunk(audio={"data": "x"})], False),
+    ],
+)
+def test_whether_anything_was_said(parts, spoken):
+    assert heard(*parts).spoken is spoken
+    assert any(heard(*parts).text()) is spoken

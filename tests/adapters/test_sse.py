@@ -97,3 +97,27 @@ def test_an_event_without_an_end_is_too_large_one_day():
 @given(st.binary(min_size=1).filter(lambda data: b"\n" not in data and b"\r" not in data))
 def test_what_is_encoded_is_decoded(data):
     assert heard(sse.encode(data), []) == ([data], b"")
+
+
+@pytest.mark.parametrize(
+    ("whole", "left"),
+    [
+        (b"\n" * 1_000, b""),
+        (b": x\n\n" * 1_000, b""),
+        (b"\n\n: x\n\n" * 500 + b"data: 1\n\n" + b":\n\n" * 500, b"data: 1\n\n"),
+        (b":\n\n" * 9 + b": x\ndata: 1\n\n" + b"\n" * 9, b"data: 1\n\n"),
+        (b"data: a\n\n" * 9, b"data: a\n\n" * 9),
+        (b"data: " + b"a" * 99 + b"\n\n: x\n\n", b"data: " + b"a" * 99 + b"\n\n: x\n\n"),
+    ],
+)
+def test_a_flood_of_nothing_is_taken_out_at_once(whole, left):
+    assert sse.thinned(whole) == left
+    assert sse.Decoder().take(whole) == sse.Decoder().take(left)
+
+
+def test_what_was_too_large_is_not_kept():
+    decoder = sse.Decoder()
+    decoder.feed(b"a" * sse.LARGEST_EVENT)
+    with pytest.raises(sse.TooLarge):
+        decoder.feed(b"a")
+    assert decoder.end() == []

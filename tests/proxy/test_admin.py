@@ -28,10 +28,10 @@ from proxy.api import refuse
 from proxy.auth import Keyring
 from proxy.budget import EACH, Ask, Budget, Granted
 from proxy.cost import NANO
+from proxy.crowd import Crowd
 from proxy.environment import Secret
 from proxy.export import COLUMNS, flat
 from proxy.fleet import Fleet
-from proxy.gate import Presence
 from proxy.health import Policy
 from proxy.ledger import OPTIONAL, Entry, ordered
 from proxy.metrics import Metrics
@@ -111,7 +111,7 @@ def application(store: Store, *keys: str) -> Litestar:
         "metrics": figures(),
         "admin": Keyring(map(Secret, keys)),
         "fleet": Fleet(store, Policy(), replica="one", clock=time.monotonic, wall=time.time),
-        "presence": Presence(),
+        "presence": Crowd(),
         "queue": Queue(),
     }
     return Litestar(

@@ -281,7 +281,7 @@ import asyncio, sys
 from proxy.alerts import Alerts
 from proxy.environment import Secret
 from proxy.metrics import Metrics
-from proxy.telemetry import configure
+from proxy.log import configure
 from tests.proxy.test_alerts import ALERT
 async def sleep(_):
     pass

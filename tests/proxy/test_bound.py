@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Capabilities, Target, Usage
-from proxy.bound import End, Quote, Rules, bill, hints, quoted, wanted
+from proxy.bound import End, Quote, Rules, bill, credible, hints, quoted, wanted
 from proxy.budget import PART
 from proxy.cost import Hints, Rate, cost
 from proxy.ledger import Entry
@@ -253,3 +253,21 @@ def test_rules_that_make_no_sense_are_refused(wrong):
 def test_a_share_is_at_least_a_millionth():
     assert Rules(unbounded_share=1e-9).share == 1
     assert Rules().share == 100_000
+
+
+@pytest.mark.parametrize(
+    ("usage", "choices", "believed"),
+    [
+        (Usage(), 1, True),
+        (Usage(in_text=128_000, out_text=16_384), 1, True),
+        (Usage(in_text=1_000_000, web_searches=10), 1, True),  # it searched, and read it all again each time
+        (Usage(out_text=3_000_000), 2, True),
+        (Usage(out_text=3_000_000), 1, False),
+        (Usage(in_text=3_000_000), 2, False),
+        (Usage(cache_read=2**53), 1, False),
+        (Usage(in_text=5, web_searches=2**40), 1, False),
+        (Usage(in_text=5, map_queries=2**40), 1, False),
+    ],
+)
+def test_what_no_model_can_have_used_is_not_believed(usage, choices, believed):
+    assert credible(usage, TARGET, choices) is believed

@@ -9,10 +9,91 @@ import pytest
 
 from adapters.base import Capabilities, Kind, Target, Usage
 from adapters.envelope import Envelope, seal
+from proxy.catalog import REMEMBERED, Catalog
 from proxy.chooser import losses
+from proxy.health import Outcome
+from proxy.health.ratelimit import Window
 from proxy.routing import OTHER, Need
 from tests.proxy.accounts import until
 from tests.proxy.desk import EACH, ONCE, QUICK, Desk, after, desk, refuses, well
+
+# ---- where there is nothing to choose --------------------------------------------------------------------------------
+
+
+PLAIN = Need(prompt=10, least=5, cap=20)
+NOON = 1_795_000_000
+ILL = ("nothing", "a is open", "b is open", "a is limited", "c has little left", "a was reset")
+
+
+async def befall(at: Desk, ill: str) -> None:
+    fleet = at.gate.trips.fleet
+    if ill in ("a is open", "b is open"):
+        await at.hear(ill[0], Kind.KEY)
+    elif ill == "a is limited":
+        await at.hear("a", Kind.RATE_LIMITED, 60.0)
+    elif ill == "c has little left":
+        ticket = await fleet.begin("c", "cm", {})
+        assert ticket is not None
+        now = fleet.now()
+        fleet.end(ticket, Outcome(windows={"requests": Window(100, 0.0, now, now + 60_000)}))
+    elif ill == "a was reset":
+        await at.hear("a", Kind.KEY)
+        await fleet.reset("a")
+
+
+@pytest.mark.parametrize("ill", ILL)
+@pytest.mark.parametrize("name", ["am", "a/am", "pair", "all"])
+async def test_what_is_remembered_of_a_choice_is_what_would_be_chosen(tmp_path, ill, name):
+    needs = {
+        "plain": PLAIN,
+        "long": Need(prompt=10, least=5, cap=9_000),
+        "too long": Need(prompt=10_000_000, least=5_000_000),
+        "pictures": Need(prompt=10, images=True),
+        "a task": Need(prompt=10, task="speed"),
+    }
+    async with desk(tmp_path, lacking={"b": "input: [text]"}) as at:
+        await befall(at, ill)
+        chooser = at.gate.chooser
+        route, said = chooser.route(name), set()
+        for what, need in [*needs.items(), *needs.items()]:
+            found = chooser.quiet(route, need, caller="me", when=NOON)
+            if found is not None:
+                choice, decision = found
+                usual = chooser.choose(route, need, chooser.candidates(route, need, caller="me", when=NOON))
+                assert [one.target for one in choice.order] == [one.target for one in usual.order]
+                assert not usual.out
+                assert decision.order == tuple(one.name for one in usual.order)
+                said.add(what)
+        by_name = name in ("am", "a/am")
+        assert ("plain" in said) is (by_name and (ill in ("nothing", "a was reset") or (name == "a/am" and ill[0] != "a")))
+        assert "a task" not in said
+        assert "too long" not in said
+
+
+async def test_prices_are_those_of_the_day(tmp_path):
+    async with desk(tmp_path) as at:
+        chooser = at.gate.chooser
+        route = chooser.route("am")
+        first = chooser.quiet(route, PLAIN, caller="", when=NOON)
+        again = chooser.quiet(route, PLAIN, caller="", when=NOON + 1)
+        later = chooser.quiet(route, PLAIN, caller="", when=NOON + 86_400)
+        assert first is not None and again is not None and later is not None
+        assert first[0] is again[0]
+        assert first[0] is not later[0]
+
+
+async def test_names_are_not_remembered_without_end_nor_beyond_their_table(tmp_path):
+    async with desk(tmp_path) as at:
+        chooser = at.gate.chooser
+        known = chooser.route("am")
+        assert chooser.route("am") is known
+        for number in range(REMEMBERED + 5):
+            chooser.route(f"a/{number}")
+        assert len(chooser.known) == REMEMBERED
+        assert chooser.quiet(known, PLAIN, caller="", when=NOON) is None, "it was forgotten: then it is chosen anew"
+        at.gate.chooser.book.take(Catalog(chooser.book.catalog.models))
+        assert chooser.route("am") is not known
+
 
 # ---- what a candidate is shown as -----------------------------------------------------------------------------------
 

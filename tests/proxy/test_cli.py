@@ -24,7 +24,7 @@ def test_help_says_what_there_is_and_what_is_needed():
         assert word in done.stdout
 
 
-COMMANDS = ["serve", "demo", "health", "explain", "costs", "export", "keys", "check", "pricing"]
+COMMANDS = ["serve", "demo", "healthcheck", "health", "explain", "costs", "export", "keys", "check", "pricing"]
 VERBS = [
     *([command] for command in COMMANDS),
     *(["keys", verb] for verb in ("create", "list", "show", "rotate", "revoke")),
@@ -36,7 +36,7 @@ def test_help_lists_the_commands_by_what_they_are_good_for():
     said = run("--help").stdout
     for title, words in (
         ("run", ["serve", "demo"]),
-        ("look", ["health", "explain"]),
+        ("look", ["healthcheck", "health", "explain"]),
         ("spend", ["costs", "export"]),
         ("keys", ["keys"]),
         ("configuration", ["check", "pricing"]),
@@ -104,8 +104,10 @@ def test_version():
         (["serve", "--port", "65536"], "argument --port: expected a port from 0 to 65535; got '65536'"),
         (["serve", "--port=-1"], "argument --port: expected a port from 0 to 65535; got '-1'"),
         (["serve", "--port", "9" * 5000], "argument --port: expected a port from 0 to 65535"),
-        (["serve", "--workers", "2"], "argument --workers: this version runs one process"),
-        (["serve", "--workers", "x"], "argument --workers: this version runs one process"),
+        (["serve", "--workers", "0"], "argument --workers: expected a number of processes from 1 to 64; got '0'"),
+        (["serve", "--workers", "65"], "argument --workers: expected a number of processes from 1 to 64; got '65'"),
+        (["serve", "--workers", "x"], "argument --workers: expected a number of processes from 1 to 64; got 'x'"),
+        (["healthcheck", "--url", "x"], "tollhouse: --url: expected a URL such as http://127.0.0.1:8080; this is none"),
         (["check", "--port", "1"], "unrecognized arguments: --port 1"),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 
 from adapters.base import Failure, Fetched, Remote
 from proxy.images import MOST_IMAGES, Images, is_public
-from proxy.settings import Limits
+from proxy.limits import Limits
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 100
 GIF = b"GIF89a" + b"\x00" * 10

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from adapters import sse
-from adapters.base import Failure, Kind
+from adapters.base import Capabilities, Failure, Kind, Target
 from adapters.heard import Heard
 from proxy.bound import Quote
 from proxy.cost import Rate
@@ -15,7 +15,15 @@ from proxy.till import Held
 from proxy.tokenizer import Tokenizer
 from tests.proxy.accounts import entry
 
-MODEL = "gpt-4o"
+
+
+def target(provider: str) -> Target:
+    return Target(
+        provider=provider, vendor="openai", model="gpt-4o", capabilities=Capabilities(), context=9_999, max_output=9_999
+    )
+
+
+LIKE_OPENAI, OPENAI = target("local"), target("openai")
 WORD = " alpha"  # one token of six bytes
 CAP = 4_000
 
@@ -45,9 +53,9 @@ def part(text: str, at: int = 0, key: str = "content") -> bytes:
 class Stream:
     """Parts that go by a meter as `Forward` lets them: it is asked once more than `enough` was heard."""
 
-    def __init__(self, of: Held) -> None:
+    def __init__(self, of: Held, to: Target = LIKE_OPENAI) -> None:
         self.heard, self.tokenizer = Heard(), Counting()
-        self.meter = Meter(of, self.heard, self.tokenizer, MODEL)
+        self.meter = Meter(of, self.heard, self.tokenizer, to)
         self.looks = 0
 
     async def say(self, *parts: bytes) -> None:
@@ -66,6 +74,19 @@ def allowed(tokens: int) -> int:
     return tokens + tokens // 4 + 64
 
 
+async def test_of_a_vendor_that_keeps_to_caps_by_its_own_word_an_answer_of_usual_words_is_never_counted():
+    stream = Stream(held(), OPENAI)
+    await stream.words(CAP * 4 // len(WORD))
+    assert (stream.looks, stream.tokenizer.counts) == (0, [])
+
+
+async def test_and_one_that_goes_on_all_the_same_is_cut_too():
+    stream = Stream(held(), OPENAI)
+    with pytest.raises(Failure):
+        await stream.words(8 * CAP)
+    assert allowed(CAP) < stream.tokenizer.counts[-1] < 2 * allowed(CAP)
+
+
 @pytest.mark.parametrize("of", [held(None), held(CAP, quoted=False)], ids=["no budget", "no price"])
 async def test_where_nothing_is_held_nobody_looks(of):
     stream = Stream(of)
@@ -76,7 +97,14 @@ async def test_where_nothing_is_held_nobody_looks(of):
 async def test_what_has_fewer_bytes_than_it_may_have_tokens_is_not_counted():
     stream = Stream(held())
     await stream.words(allowed(CAP) // len(WORD))
-    assert stream.looks > 0, "wrapped, it looks like more"
+    assert (stream.looks, stream.tokenizer.counts) == (0, [])
+
+
+async def test_what_looks_like_more_because_of_what_it_is_wrapped_in_is_opened_and_not_counted():
+    stream = Stream(held())
+    for _ in range(allowed(CAP) // len(WORD)):
+        await stream.say(part(WORD, key="refusal"))
+    assert stream.looks > 0
     assert stream.tokenizer.counts == []
 
 

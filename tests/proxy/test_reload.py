@@ -55,6 +55,19 @@ async def test_a_table_that_is_as_before_is_not_taken_again(watcher, taken, logs
     assert (taken, logs) == ([], [])
 
 
+async def test_a_table_that_is_known_is_not_read_a_second_time(path, taken):
+    """At a start that would cost more than all the rest of it but the imports."""
+    read: list[bytes] = []
+
+    def counted(content: bytes) -> Catalog:
+        read.append(content)
+        return load(content)
+
+    watcher = Watcher(path, counted, taken.append, known=counted(path.read_bytes()))
+    assert [await watcher.look() for _ in range(4)] == [False] * 4
+    assert len(read) == 1
+
+
 async def test_without_a_known_one_the_first_is_taken(path, taken, logs):
     watcher = Watcher(path, load, taken.append)
     assert [await watcher.look(), await watcher.look()] == [True, False]

@@ -12,6 +12,7 @@ from proxy import settings as real
 from proxy.aliases import rows_of
 from proxy.environment import Environment, Secret, wrong_with
 from proxy.health import Policy
+from proxy.limits import Limits
 from proxy.providers import Provider
 from proxy.resilience import Hedging, Retries
 from proxy.routing import DEFAULT_TASKS, STRATEGIES
@@ -92,6 +93,7 @@ def test_on_a_terminal_the_log_is_for_people():
         ("TOLLHOUSE_LOG_LEVEL", "DEBUG", "log_level", "debug"),
         ("TOLLHOUSE_DRAIN_SECONDS", "0", "drain_seconds", 0.0),
         ("TOLLHOUSE_DRAIN_SECONDS", "2.5", "drain_seconds", 2.5),
+        ("TOLLHOUSE_DRAIN_NOTICE_SECONDS", "5", "drain_notice_seconds", 5.0),
         ("ENABLE_LLM_FALLBACK", "  ", "fallback", True),
     ],
 )
@@ -433,8 +435,8 @@ def test_a_file_that_says_nothing_changes_nothing(text, tmp_path):
         ("tasks: {fun: openai}", "tasks: expected one of analytical, creative, synthesis, speed, cost; got 'fun'"),
         ("timeouts: {connect: soon}", "Expected `float`, got `str` - at `$.timeouts.connect`"),
         ("limits: {body: true}", "Expected `int`, got `bool` - at `$.limits.body`"),
-        ("limits: {body: 0}", "`body` must be at least 1 byte - at `$.limits`"),
-        ("limits: {image: -5}", "`image` must be at least 1 byte - at `$.limits`"),
+        ("limits: {body: 0}", "`body` must be at least 1 - at `$.limits`"),
+        ("limits: {image: -5}", "`image` must be at least 1 - at `$.limits`"),
         ("limits: {image_seconds: 0}", f"`image_seconds` {LONG} - at `$.limits`"),
         *(
             (f"timeouts: {{idle: {value}}}", f"`idle` {LONG} - at `$.timeouts`")
@@ -575,7 +577,7 @@ def test_their_faults_are_told_with_those_of_the_rest_of_the_file(tmp_path):
     path = written(tmp_path, "aliases: {x: []}\ntasks: {fun: x}\nhealth: {a: 1}\nlimits: {body: 0}")
     said = faults({}, config=path)
     assert [line.removeprefix(f"{path}: ").split(":")[0] for line in said] == [
-        "`body` must be at least 1 byte - at `$.limits`",
+        "`body` must be at least 1 - at `$.limits`",
         "tasks",
         "aliases.x",
         "health",
@@ -634,7 +636,13 @@ def test_what_the_readme_calls_the_defaults_are_the_defaults(tmp_path):
 def test_the_defaults_of_the_readme_are_complete():
     said = msgspec.yaml.decode(examples()[0])
     assert said.keys() == set(real.File.__struct_fields__)
-    for name, kind in (("health", Policy), ("retries", Retries), ("hedging", Hedging), ("timeouts", Timeouts)):
+    for name, kind in (
+        ("health", Policy),
+        ("retries", Retries),
+        ("hedging", Hedging),
+        ("timeouts", Timeouts),
+        ("limits", Limits),
+    ):
         assert said[name].keys() == set(kind.__struct_fields__), name
 
 

@@ -1,8 +1,11 @@
 """Budgets as people write them down, and what is said when they are written wrongly."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from proxy.budget import Budget
+from proxy import ledger
+from proxy.budget import Budget, limits
 from proxy.environment import Environment
 from proxy.ledger import Entry
 from proxy.spending import Purse, nano, read
@@ -93,3 +96,43 @@ def test_the_budgets_of_a_key_that_is_gone_hold_and_are_not_shown():
     assert own in purse.all()
     purse.give("ci", ())
     assert purse.all() == purse.configured
+
+
+NAMES = st.sampled_from(["", "a", "b", "*"])
+BUDGETS = st.lists(
+    st.builds(
+        Budget,
+        limit=st.integers(1, 9),
+        window=st.sampled_from(ledger.WINDOWS),
+        dimension=st.sampled_from(["", *ledger.DIMENSIONS]),
+        value=NAMES,
+    ),
+    max_size=12,
+)
+
+
+@given(BUDGETS, st.lists(st.tuples(*[NAMES] * len(ledger.DIMENSIONS)), max_size=6))
+def test_those_that_apply_are_the_same_as_if_all_were_looked_through(budgets, callers):
+    purse = Purse(budgets)
+    for values in callers * 2:
+        row = Entry(id="r/1", request="r", **dict(zip(ledger.DIMENSIONS, values, strict=True)))
+        assert set(purse.of(row)) == set(limits(budgets, row))
+
+
+def test_a_change_is_heard_by_those_who_were_looked_up_before():
+    row = Entry(id="r/1", request="r", provider="p", model="m", key="ci")
+    purse = Purse()
+    assert purse.of(row) == ()
+    purse.give("ci", (Budget(limit=3, window="day", dimension="key", value="ci"),))
+    assert [limit.nano for limit in purse.of(row)] == [3]
+    purse.configured = (Budget(limit=5, window="day"),)
+    assert sorted(limit.nano for limit in purse.of(row)) == [3, 5]
+    purse.give("ci", ())
+    assert [limit.nano for limit in purse.of(row)] == [5]
+
+
+def test_those_who_spend_once_are_not_remembered_for_ever():
+    purse = Purse((Budget(limit=5, window="day"),))
+    for number in range(10_000):
+        purse.of(Entry(id="r/1", request="r", provider="p", model="m", user=str(number)))
+    assert len(purse._known) <= 4_096

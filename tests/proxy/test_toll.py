@@ -680,10 +680,11 @@ async def test_images_are_fetched_once_for_two_at_once(tmp_path):
         one = exchange(at, [{"type": "image_url", "image_url": {"url": url}}])
         forward = at.gate.trips.forward
         plain = at.gate.chooser.route("pair").candidates[0]
-        asking = [
-            asyncio.create_task(forward._supplies(adapters.ADAPTERS[vendor, "chat"], _of(plain, vendor), one))
-            for vendor in ("anthropic", "gemini")
-        ]
+        asking = []
+        for vendor in ("anthropic", "gemini"):
+            target = _of(plain, vendor)
+            needs = adapters.ADAPTERS[vendor, "chat"].needs(one.envelope, target)
+            asking.append(asyncio.create_task(forward._supplies(needs, target, one)))
         await until(lambda: hits)
         await asyncio.sleep(0)
         both_wait.set()

@@ -29,8 +29,12 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- The date of a day since 1970, in integers: eras of 400 years, years that begin in March.
+-- The date of a day since 1970, in integers: eras of 400 years, years that begin in March. Reckoned once for a day.
+local dates = {}
 local function civil(day)
+  if dates[day] then
+    return dates[day]
+  end
   local shifted = day + 719468
   local era = floor(shifted / 146097)
   local n = shifted - era * 146097
@@ -39,7 +43,8 @@ local function civil(day)
   local month = floor((5 * days + 2) / 153)
   local date = days - floor((153 * month + 2) / 5) + 1
   month = month < 10 and month + 3 or month - 9
-  return string.format('%04d-%02d-%02d', year + era * 400 + (month <= 2 and 1 or 0), month, date)
+  dates[day] = string.format('%04d-%02d-%02d', year + era * 400 + (month <= 2 and 1 or 0), month, date)
+  return dates[day]
 end
 
 local function labels(at)
@@ -113,22 +118,24 @@ local function born(name, at)
   call('ZADD', P .. ':index', whole(at - at % HOUR), name)
 end
 
--- Add to the counters of some scopes in both windows of a time.
-local function book(at, scopes, spent, held, unproven)
-  for _, label in pairs(labels(at)) do
-    local name = 'spend:' .. label
-    local key = P .. ':' .. name
-    local known = call('EXISTS', key) == 1
-    for kind, amount in pairs({s = spent, h = held, u = unproven}) do
-      if amount ~= 0 then
-        local text = whole(amount)
-        for _, scope in ipairs(scopes) do
-          call('HINCRBY', key, scope .. '|' .. kind, text)
-        end
+-- Add to one kind of the counters of some scopes in both windows of a time: "|s", "|h" or "|u".
+local function book(at, scopes, kind, amount)
+  if amount == 0 then
+    return
+  end
+  local names, text = labels(at), whole(amount)
+  local day, month, total = P .. ':spend:' .. names.day, P .. ':spend:' .. names.month, nil
+  for _, scope in ipairs(scopes) do
+    local field = scope .. kind
+    call('HINCRBY', month, field, text)
+    local sum = call('HINCRBY', day, field, text)
+    total = total or sum
+  end
+  if total == amount then  -- where a window is new, there was nothing
+    for _, label in pairs(names) do
+      if call('TTL', P .. ':spend:' .. label) == -1 then
+        born('spend:' .. label, at)
       end
-    end
-    if not known then
-      born(name, at)
     end
   end
 end
@@ -148,22 +155,12 @@ local function rest(first)
   return found
 end
 
--- Limits in ARGV from `first` on: their number, then scope, window, nano-dollars and marks ("90:5400 100:6000": percent
--- and amount) of each. Returns them, and where the next argument is.
-local function read_limits(first)
-  local limits, next_one = {}, first + 1
-  for _ = 1, tonumber(ARGV[first]) do
-    local scope, window, nano, marks = unpack(ARGV, next_one, next_one + 3)
-    limits[#limits + 1] = {scope = scope, window = window, nano = nano, marks = marks}
-    next_one = next_one + 4
-  end
-  return limits, next_one
-end
+-- A limit is {scope, window, nano-dollars, {percent, amount that reaches it}...}, the lowest percent first.
 
 -- Whether an alert is said for the first time (`budget.alert_key`).
 local function tell(limit, label, percent, at)
   local name = 'said:' .. label
-  local key = label .. '|' .. limit.scope .. '|' .. limit.nano .. '|' .. percent
+  local key = label .. '|' .. limit[1] .. '|' .. whole(limit[3]) .. '|' .. percent
   if call('HSETNX', P .. ':' .. name, key, '1') == 0 then
     return false
   end

@@ -10,7 +10,7 @@ local count = mark()
 local settled_at = tonumber(call('GET', P .. ':at:' .. id) or at)
 if call('HEXISTS', P .. ':hold', id) == 0 and call('HEXISTS', P .. ':' .. ledger(settled_at), id) == 0 then
   local scopes = rest(10)
-  book(at, scopes, 0, amount, 0)
+  book(at, scopes, '|h', amount)
   call('HSET', P .. ':hold', id, cjson.encode({whole(amount), whole(at), dated(ARGV[9], at), unpack(scopes)}))
   call('ZADD', P .. ':holds', whole(NOW + ARGV[8] * 1000), id)
 end

@@ -34,6 +34,12 @@ def told(*content: dict[str, Any], **reading: Any) -> dict[str, Any]:
     [
         pytest.param({}, Usage(), id="nothing is 0"),
         pytest.param(dict.fromkeys(UsageSaid.__struct_fields__), Usage(), id="null is 0"),
+        pytest.param(
+            {"input_tokens": -1, "output_tokens": 2**53 + 1, "cache_creation": [], "server_tool_use": "x"},
+            Usage(),
+            id="what is no count is 0",
+        ),
+        pytest.param({"input_tokens": 5.0, "output_tokens": "3"}, Usage(in_text=5, out_text=3), id="however written"),
         pytest.param({"input_tokens": 5, "output_tokens": 3}, Usage(in_text=5, out_text=3), id="in and out"),
         pytest.param(
             {"input_tokens": 10, "cache_read_input_tokens": 1000, "cache_creation_input_tokens": 100},
@@ -67,7 +73,7 @@ def told(*content: dict[str, Any], **reading: Any) -> dict[str, Any]:
     ],
 )
 def test_counts_fall_into_disjoint_buckets(said, buckets):
-    assert msgspec.convert(said, UsageSaid).buckets() == buckets
+    assert UsageSaid.read(said).buckets() == buckets
 
 
 def test_trap_24_the_total_is_what_went_in_and_each_part_of_it_once():
@@ -226,8 +232,6 @@ def test_annotations_count_characters_of_the_joined_text():
         (b'{"type":"message"}', Kind.TRANSIENT),
         (b'{"content":[]}', Kind.TRANSIENT),
         (b'{"type":"message","content":[5]}', Kind.TRANSIENT),
-        (b'{"type":"message","content":[],"usage":{"input_tokens":-1}}', Kind.TRANSIENT),
-        (b'{"type":"message","content":[],"usage":{"input_tokens":9007199254740993}}', Kind.TRANSIENT),
         (b'{"type":"message","content":[{"type":"tool_use","input":{"a":"\xff"}}]}', Kind.TRANSIENT),
         (b"[" * 100_000, Kind.TRANSIENT),
         (b'{"error":' * 100_000, Kind.TRANSIENT),
@@ -257,3 +261,9 @@ def test_no_bytes_make_it_raise_anything_but_a_failure(body, fenced):
     with suppress(Failure):
         answered = anthropic.response(body, call(json_fence=fenced, custom=frozenset({"text"})), STAMP)
         assert msgspec.json.decode(answered.body)["choices"]
+
+
+@pytest.mark.parametrize("said", [None, "x", [1], 7, {}])
+def test_an_answer_is_not_lost_for_an_odd_bill(said):
+    body = msgspec.json.encode({"type": "message", "content": [{"type": "text", "text": "x"}], "usage": said})
+    assert anthropic.response(body, call(), STAMP).usage == Usage()

@@ -57,6 +57,12 @@ PLAIN = """data: {"id":"x","choices":[{"index":0,"delta":{"content":"a"},"finish
     ("whole", "plain"),
     [
         pytest.param("", True, id="nothing"),
+        pytest.param(PLAIN.replace("],", '],"service_tier":"flex",'), True, id="the tier that is known"),
+        pytest.param(PLAIN.replace("],", '],"service_tier":null,'), False, id="no tier"),
+        pytest.param(PLAIN.replace("],", '],"service_tier":"default",'), False, id="another tier"),
+        pytest.param(
+            PLAIN.replace("data: {", 'data: {"usage":null,').replace(',"usage":null}', "}"), False, id="usage first"
+        ),
         pytest.param(PLAIN, True, id="one"),
         pytest.param(PLAIN * 3, True, id="three"),
         pytest.param(PLAIN.replace('"a"', '"\\"role\\" \\"error\\" \\"usage\\":5 [DONE]"'), True, id="talk"),
@@ -77,7 +83,58 @@ PLAIN = """data: {"id":"x","choices":[{"index":0,"delta":{"content":"a"},"finish
     ],
 )
 def test_pieces_in_mid_flow_are_known_without_reading_them(whole, plain):
-    assert chunk.all_plain(whole.encode()) is plain
+    assert chunk.all_plain(whole.encode(), "flex") is plain
+
+
+def test_where_no_tier_was_told_none_may_come():
+    whole = PLAIN.replace("],", '],"service_tier":null,').encode()
+    assert chunk.all_plain(whole, None)
+    assert not chunk.all_plain(whole.replace(b'"service_tier":null', b'"service_tier":"null"'), None)
+
+
+CONTENT, ARGUMENTS = b'"content":"', b'"arguments":"'
+
+
+def choice(delta: str = '"content":"a"', more: str = '"index":0') -> str:
+    return f'{{"choices":[{{{more},"delta":{{{delta}}}}}]}}'
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (choice(), CONTENT),
+        (choice('"reasoning":"a"'), b'"reasoning":"'),
+        (choice('"tool_calls":[{"index":0,"function":{"arguments":"a"}}]'), ARGUMENTS),
+        (choice('"tool_calls":[{"index":0,"function":{"arguments":""}}]'), ARGUMENTS),
+        (choice('"content":""'), b""),
+        (choice('"content":null'), b""),
+        (choice('"role":"assistant","content":"a"'), b""),
+        (choice('"audio":{}'), b""),
+        (choice('"tool_calls":null'), b""),
+        (choice('"tool_calls":[{"index":0,"id":"a","function":{"arguments":"a"}}]'), b""),
+        (choice('"tool_calls":[{"index":0,"function":{"name":"a","arguments":"a"}}]'), b""),
+        (choice('"tool_calls":[{"index":0,"function":{"arguments":"a"}},{"index":1}]'), b""),
+        (choice(more='"index":1'), b""),
+        (choice(more='"index":0,"finish_reason":"stop"'), b""),
+        ('{"choices":[{"index":0}]}', b""),
+        ('{"choices":[]}', b""),
+        ("{}", b""),
+        (choice()[:-1] + ',"usage":{}}', b""),
+    ],
+)
+def test_what_stands_before_the_text_of_a_piece(said, text):
+    assert chunk.piece(chunk.decoder.decode(said)) == text
+
+
+@pytest.mark.parametrize(
+    "end", [PLAIN.replace("null}]", '"stop"}]'), PLAIN.replace("null}\n", "{}}\n"), "data: [DONE]\n\n"]
+)
+def test_what_is_no_piece_is_seen_from_afar(end):
+    assert chunk.odd((PLAIN * 2).encode()) == len(PLAIN) * 2
+    assert chunk.odd((PLAIN * 2 + end + PLAIN).encode()) == len(PLAIN) * 2
+    assert chunk.odd((end + PLAIN * 2 + end).encode(), len(end)) == len(end) + len(PLAIN) * 2
+    assert chunk.odd((PLAIN + end).encode(), len(PLAIN)) == len(PLAIN)
+    assert chunk.odd(end.encode()) == 0
 
 
 def test_members_are_changed_and_the_rest_keeps_its_bytes():

@@ -45,7 +45,7 @@ def test_a_count_is_a_number_of_tokens_however_it_is_written(said, tokens):
     ],
 )
 def test_no_prompt_is_empty_and_nobody_speaks_in_no_tokens(said, spoken, usage):
-    assert believed(said, spoken=spoken) == usage
+    assert believed(said, spoken=lambda: spoken) == usage
 
 
 @pytest.mark.parametrize(

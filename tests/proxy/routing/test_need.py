@@ -58,7 +58,6 @@ def asked(found: Need) -> set[str]:
         pytest.param(letter(metadata={"tools": "x", "json_schema": "y"}), set(), id="metadata that only speak of it"),
         pytest.param(letter(text="image_url", stop=["image_url", "file"]), set(), id="a mark that is no part"),
         pytest.param(seal(rb'{"model": "m", "\u0074ools": [1]}'), {"tools"}, id="a name that is spelled in escapes"),
-        pytest.param(seal(b'{"model": "m", "tools": [1], "\xff": 1}'), set(), id="a name that is not UTF-8"),
     ],
 )
 def test_what_is_asked_for_is_seen(envelope, wanted):

@@ -42,3 +42,17 @@ async def test_what_is_done_in_time_leaves_no_timer_behind():
     async with Patience(0.001):
         pass
     await asyncio.sleep(0)
+
+
+async def test_who_is_cancelled_in_the_moment_in_which_the_time_is_over_stays_cancelled():
+    async def wait():
+        async with Patience(0.001) as patience:
+            try:
+                await asyncio.Future()
+            except asyncio.CancelledError:
+                assert patience._expired
+                patience._task.cancel()
+                raise
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(wait())

@@ -252,3 +252,36 @@ async def test_a_redis_that_would_evict_counters_is_named(policy: str, said: lis
         await store.open()
         await store.close()
     assert [line["event"] for line in logs] == said
+
+
+async def test_what_a_request_asks_is_as_much_however_many_rows_holds_and_scopes_there_are(
+    store: RedisStore, raw: Any
+) -> None:
+    async def request(id: str) -> dict[str, int]:
+        await raw.config_resetstat()
+        answer = await store.hold(ask(id, 1, DAILY, Limit("monthly", "user=", "month", 100)))
+        assert isinstance(answer, Granted)
+        await store.settle([Settlement(entry(id, at=answer.at, cost=1), (DAILY,))])
+        return {name: told["calls"] for name, told in (await raw.info("commandstats")).items()}
+
+    await request("first")  # of its day
+    before = await request("a")
+    for n in range(0, 500, 50):
+        await asyncio.gather(*(store.hold(ask(f"o{n + k}", 0, user=f"u{n + k}", model=f"m{n}")) for k in range(50)))
+        await store.settle([Settlement(entry(f"x{n + k}", cost=0, user=f"v{n + k}")) for k in range(50)])
+    assert await request("b") == before
+    assert not before.keys() & {
+        f"cmdstat_{name}" for name in ("keys", "scan", "hgetall", "hkeys", "zrange", "smembers")
+    }
+
+
+async def test_a_counter_beyond_what_doubles_can_tell_is_exact_all_the_same(store: RedisStore) -> None:
+    await store.settle([Settlement(entry(f"r{n}", cost=MOST + n)) for n in range(5)])
+    assert (await today(store)).spent == 5 * MOST + 10
+
+
+async def test_each_row_is_written_with_its_time_once(store: RedisStore, raw: Any) -> None:
+    now = await store.now()
+    await store.settle([Settlement(entry("named", at=now, cost=1)), Settlement(entry("unnamed", cost=1))])
+    (hour,) = await raw.keys("{tollhouse}:ledger:*")
+    assert [row.count('"at":') for row in await raw.hvals(hour)] == [1, 1]

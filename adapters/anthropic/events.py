@@ -1,0 +1,81 @@
+"""Anthropic's events, as far as we read them; and the run of deltas that differ in nothing but their text."""
+
+from typing import Any
+
+import msgspec
+
+from adapters import sse
+from adapters.anthropic.answer import Block, MessageSaid, StopDetails
+from adapters.flow import Flow
+
+
+class Delta(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+    partial_json: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    citation: dict[str, Any] | None = None
+    stop_reason: str | None = None
+    stop_details: StopDetails | None = None
+
+
+class Event(msgspec.Struct):
+    """An event of any type, as far as we read it."""
+
+    type: str = ""
+    message: MessageSaid | None = None
+    content_block: Block | None = None
+    delta: Delta | None = None
+    usage: Any = None
+    error: Any = None
+
+
+class _Kind(msgspec.Struct):
+    type: str = ""
+
+
+_decoder = msgspec.json.Decoder(Event)
+_kinds = msgspec.json.Decoder(_Kind)
+_KNOWN = frozenset(
+    {
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "error",
+    }
+)
+
+
+def read(data: bytes) -> Event:
+    """One event. One of a type that we do not know may look like anything, and says nothing."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError:
+        if _kinds.decode(data).type in _KNOWN:
+            raise
+        return Event()
+
+
+# What deltas bring that may come by the run; and what such a one looks like to us, but for its text.
+_RUNS = {
+    "text_delta": ("text", Delta("text_delta", text="")),
+    "thinking_delta": ("thinking", Delta("thinking_delta", thinking="")),
+    "input_json_delta": ("partial_json", Delta("input_json_delta", partial_json="")),
+}
+
+
+def learn(flow: Flow, event: bytes, delta: Delta) -> str:
+    """Let `flow` know the like of this delta, as it came in `event`. Returns what they bring, the name of a member; ""
+    if nothing was learnt."""
+    flow.forget()
+    name, run = _RUNS.get(delta.type, ("", None))
+    flow.learn(event, b'"%b":"' % name.encode())
+    bare = sse.Decoder().data(flow.before + flow.end.rstrip(b"\n")) if flow.before else b""
+    if bare and read(bare) == Event("content_block_delta", delta=run):
+        return name
+    flow.forget()
+    return ""

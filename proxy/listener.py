@@ -1,0 +1,262 @@
+"""The outermost door: HTTP/1.1 as it comes from anybody, with an end to everything that a client may draw out.
+
+uvicorn's protocol, and what it leaves open: how large a head may be, how long a head and a body may take to arrive, how
+long an answer may lie unread, how many connections and how many bytes of bodies there may be at once. What it refuses,
+it refuses in OpenAI's words.
+
+All of it is looked at once in a beat, over all connections: so a request costs no timers, and hardly anything at all.
+"""
+
+import asyncio
+import math
+from enum import Enum
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from adapters.base import Failure, Kind
+from adapters.completion import error_object
+from proxy.downstream import LINE
+from proxy.limits import Limits
+from proxy.line import Line
+
+_BEAT_SECONDS = 1.0
+_LINGER_SECONDS = 2.0  # for a client to hear why it was refused, while it goes on sending
+_IDLE_SECONDS = 90.0  # uvicorn has a timer of its own for this, and forgets it after bytes that begin no request
+_PER_HEADER = 4  # bytes beside name and value
+_CALLER = "invalid_request_error"
+
+
+class _Phase(Enum):
+    """What a connection waits for."""
+
+    IDLE = "request"
+    HEAD = "head"  # or the rest of it
+    BODY = "body"
+    ANSWER = "answer"
+    LINGER = "end"  # it was refused, and may hear why
+
+
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Header lines behind a body are read and dropped: they are no headers (RFC 9110 section 6.5.1), and whoever stands
+    in front of us has not looked at them."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        pass
+
+
+class House:
+    """What all connections of a process share."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.bodies = 0  # bytes of requests that are not answered yet
+        self.patience = {  # seconds
+            _Phase.IDLE: _IDLE_SECONDS,
+            _Phase.HEAD: limits.head_seconds,
+            _Phase.BODY: limits.body_seconds,
+            _Phase.LINGER: _LINGER_SECONDS,
+        }
+        self._beat = min(_BEAT_SECONDS, *(seconds / 2 for seconds in (*self.patience.values(), limits.unread_seconds)))
+        self._looking: asyncio.TimerHandle | None = None
+
+    def watch(self, connections: "set[Any]", loop: asyncio.AbstractEventLoop) -> None:
+        """Look at them from now on, for as long as there are any."""
+        if self._looking is None:
+            self._looking = loop.call_later(self._beat, self._look, connections, loop)
+
+    def _look(self, connections: "set[Any]", loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = None
+        now = loop.time()
+        for connection in tuple(connections):
+            connection.look(now)
+        if connections:
+            self.watch(connections, loop)
+
+
+class Listener(HttpToolsProtocol):
+    """One connection. A class for a process is made by `listening`."""
+
+    house: ClassVar[House]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._phase = _Phase.HEAD
+        self._since = 0.0  # seconds, by the loop's clock: when this phase began
+        self._read = 0  # bytes of this head, and perhaps of what came with it
+        self._body = 0  # bytes of bodies that count among the house's
+        self._line: Line | None = None  # of the request that is being served
+        self._serving: RequestResponseCycle | None = None  # `cycle` is the last of those that came at once
+        self._failure: Failure | None = None  # why what is being parsed cannot be had
+        self._unread = 0  # bytes of an answer that the client has not taken
+        self._unread_since = 0.0
+
+    # ---- the connection ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self.house.watch(self.connections, self.loop)
+        if len(self.connections) > self.house.limits.connections:
+            self._refuse(_overloaded("There are too many connections."))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget_body()
+        # uvicorn tells the last request that came; the one that is being served may be another, with others behind it.
+        self._leave()
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is _Phase.IDLE:
+            self._enter(_Phase.HEAD)
+            self._read = 0
+        elif self._phase is _Phase.LINGER:
+            return
+        self._read += len(data)
+        super().data_received(data)
+        if self._phase is _Phase.HEAD and self._read > self.house.limits.head:
+            self._refuse(self._too_large())
+
+    # ---- the parser -------------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._phase is not _Phase.HEAD:  # behind another one, in the same read
+            self._enter(_Phase.HEAD)
+
+    def on_headers_complete(self) -> None:
+        limit = self.house.limits.head
+        if self._read > limit and self._size() > limit:
+            self._failure = self._too_large()
+            raise self._failure
+        super().on_headers_complete()
+        self.headers = _Trailers()
+        self._read = 0
+        self._enter(_Phase.BODY)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if not self.cycle.response_complete:
+            self._body += len(body)
+            self.house.bodies += len(body)
+            if self.house.bodies > self.house.limits.bodies:
+                self._failure = _overloaded("Too much is being sent to it at once.")
+                raise self._failure
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._enter(_Phase.IDLE if self.cycle.response_complete else _Phase.ANSWER)
+
+    def on_response_complete(self) -> None:
+        self._forget_body()
+        super().on_response_complete()
+        if self._phase is _Phase.ANSWER and (self.cycle is None or self.cycle.response_complete):
+            self._enter(_Phase.IDLE)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._serving = cycle
+        self._line = Line(cycle)
+        extensions: dict[str, Any] = {LINE: self._line}
+        cycle.scope["extensions"] = extensions
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """The request is served as it is, as RFC 9110 section 7.8 has it; the parser takes no other one behind it."""
+        if self._over and self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
+
+    def send_400_response(self, msg: str) -> None:
+        """The parser has given up, by itself or because we have told it to."""
+        self._refuse(self._failure or Failure(Kind.CALLER, msg, status=400, type=_CALLER, code="invalid_http"))
+
+    # ---- the ends ---------------------------------------------------------------------------------------------------
+
+    def look(self, now: float) -> None:
+        """Whether it is over with this connection. Called once in a beat."""
+        seconds = self.house.patience.get(self._phase, math.inf)
+        if self.flow.read_paused:
+            self._since = now  # it is we who do not read
+        elif now - self._since > seconds:
+            late = self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and self._read)
+            self._refuse(_slow(self._phase.value, seconds) if late else None)
+        self._look_unread(now)
+
+    def _look_unread(self, now: float) -> None:
+        """What nobody reads is not kept for ever. While an answer is being written, its size says nothing: it shrinks
+        for certain only where nothing is added to it."""
+        unread = self.transport.get_write_buffer_size()
+        grows = not (self.flow.write_paused or self._over or self.transport.is_closing())
+        if not unread or grows or not self._unread or unread < self._unread:
+            self._unread, self._unread_since = (0 if grows else unread), now
+        elif now - self._unread_since > self.house.limits.unread_seconds:
+            self.transport.abort()
+
+    @property
+    def _over(self) -> bool:
+        """Nothing is being answered."""
+        return self._serving is None or self._serving.response_complete
+
+    def _enter(self, phase: _Phase) -> None:
+        self._phase = phase
+        self._since = self.loop.time()
+
+    def _size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + _PER_HEADER for name, value in self.headers)
+
+    def _too_large(self) -> Failure:
+        message = f"The head of the request is larger than {self.house.limits.head} bytes."
+        return Failure(Kind.CALLER, message, status=431, type=_CALLER, code="request_headers_too_large")
+
+    def _forget_body(self) -> None:
+        self.house.bodies -= self._body
+        self._body = 0
+
+    def _leave(self) -> None:
+        """Nobody listens any more to whom we speak."""
+        if self._serving is not None and not self._serving.response_complete:
+            self._serving.disconnected = True
+            self._serving.message_event.set()
+            if self._line is not None:
+                self._line.leave()
+
+    def _refuse(self, failure: Failure | None) -> None:
+        """Say why, if that can be said now, and end the connection. None: there is nobody to say it to."""
+        under_way = not self._over and self._serving is not None and self._serving.response_started
+        self._leave()
+        self._forget_body()
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        if failure is None or under_way:  # inside another answer it would be a part of that
+            self.transport.close()
+            return
+        body = error_object(failure)
+        lines = [b"content-type: application/json", b"content-length: %d" % len(body), b"connection: close"]
+        if failure.retry_after is not None:
+            lines.append(b"retry-after: %d" % failure.retry_after)
+        self.transport.write(STATUS_LINE[failure.status] + b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        self._enter(_Phase.LINGER)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()  # to close it at once, with bytes unread, would take the answer back
+        else:
+            self.transport.close()
+
+
+def listening(limits: Limits) -> type[Listener]:
+    """The protocol of a process, for `uvicorn.Config(http=...)`."""
+
+    class Listening(Listener):
+        house = House(limits)
+
+    return Listening
+
+
+def _slow(what: str, seconds: float) -> Failure:
+    message = f"The {what} of the request did not arrive within {seconds:g} seconds."
+    return Failure(Kind.CALLER, message, status=408, type=_CALLER, code="request_timeout")
+
+
+def _overloaded(why: str) -> Failure:
+    return Failure(Kind.OVERLOADED, f"The proxy is overloaded. {why}", status=503, code="overloaded", retry_after=1)

@@ -1,0 +1,164 @@
+"""One look at a body finds what a look for each word by itself would find."""
+
+import json
+import re
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters import envelope, marks
+
+WORDS = (
+    *("role", "name", "tools", "functions", "output_config", "response_format", "generationConfig", "cache_control"),
+    *("1h", "24h", "12h", "prediction", "audio", "google_search", "googleSearch", "developer", "thinking_blocks"),
+    *("extra_content", "reasoning_content", "reasoning_details", "thought_signature", "provider_specific_fields"),
+)
+BEGINNINGS = ("web_search", "image", "input_", "video", "file", "media", "document", "inline", "tool_call")
+SOUND = "audio"  # is a word, and begins others
+
+
+def is_there(body: bytes, mark: str) -> bool:
+    """As each was looked for by itself. Nothing is in a text, where a quote is escaped."""
+    return re.search(rb'(?<!\\)"' + mark.encode(), body) is not None
+
+
+NAMES = st.sampled_from([*WORDS, *BEGINNINGS, "image_url", "audio_url", "tool_calls", "content", "rol", "xname"])
+TEXTS = NAMES | st.text() | NAMES.map(lambda name: f'{{"{name}": "\\"{name}')
+JSON = st.recursive(
+    st.none() | st.integers() | TEXTS, lambda inner: st.lists(inner) | st.dictionaries(NAMES | st.text(), inner)
+)
+
+
+@given(JSON, st.booleans())
+def test_it_finds_what_is_there(value, ascii):
+    body = json.dumps(value, ensure_ascii=ascii).encode()
+    found = marks.read(body)
+    told = {word.decode() for word in found.words}
+    for word in WORDS:
+        assert not is_there(body, f'{word}"') or f'{word}"' in told, word
+    for word in BEGINNINGS:
+        assert not is_there(body, word) or word in told, word
+    assert not is_there(body, SOUND) or told & {"audio", 'audio"'}
+    assert all(f'"{word}'.encode() in body for word in told), "and nothing else"
+    assert (found.roles, found.names) == (body.count(b'"role"'), body.count(b'"name"'))
+    assert found.unicode == (b"\\u" in body)
+    assert found.escaped == (re.search(rb"\\u00(3[0-9]|[4-7])", body) is not None)
+
+
+@pytest.mark.parametrize(
+    ("body", "media", "searches", "tools", "state"),
+    [
+        (b'{"content":"an image, and \\"role\\" and tools"}', False, False, False, False),
+        (b'{"type":"image_url"}', True, False, False, False),
+        (b'{"type":"input_audio"}', True, False, False, False),
+        (b'{"audio":{"id":"a"}}', True, False, False, False),
+        (b'{"audio_url":"a"}', True, False, False, False),
+        (b'{"web_search_options":{}}', True, True, False, False),
+        (b'{"googleSearch":{}}', False, True, False, False),
+        (b'{"google_search":{}}', False, True, False, False),
+        (b'{"tools":[]}', False, False, True, False),
+        (b'{"\\u0074ools":[]}', True, False, False, False),
+        (b'{"generationConfig":{}}', False, False, True, False),
+        (b'{"thinking_blocks":[]}', False, False, False, True),
+    ],
+)
+def test_what_the_words_tell(body, media, searches, tools, state):
+    found = marks.read(body)
+    assert (found.media, found.searches, found.tools, found.state) == (media, searches, tools, state)
+
+
+# --- outlines
+
+CODE = 'x = {"role": "a\\n", "image": "b"}\n' * 800
+
+
+def sealed(members: dict, **style) -> envelope.Envelope:
+    return envelope.seal(json.dumps({"model": "m", **members}, **style).encode())
+
+
+def outline(letter: envelope.Envelope) -> bytes:
+    return marks.outline(letter.raw, letter.fields, letter.style)
+
+
+SAYS_MUCH = {"messages": [{"role": "system", "content": "image"}, {"role": "user", "content": CODE}], "n": 1}
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["as in JavaScript", "as in Python"])
+def test_long_texts_that_are_full_of_quotes_are_cut_short(separators):
+    letter = sealed(SAYS_MUCH, separators=separators)
+    short = outline(letter)
+    assert len(short) < 300 < len(letter.raw)
+    assert short.startswith(letter.raw[:80])
+    assert b'"n"' in short
+    found, short_found = marks.read(letter.raw), marks.read(letter.raw, short)
+    assert letter.marks == short_found
+    assert short_found.words <= found.words
+    assert short_found.words == {b'role"', b"image"}
+    assert (short_found.roles, short_found.names) == (2, 0)
+
+
+def parts(*more: dict) -> dict:
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": CODE}, *more]}]}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(json.dumps({"model": "m"}).encode(), id="no messages"),
+        pytest.param(json.dumps({"model": "m", "messages": [], "x": "a" * 20_000}).encode(), id="no quotes"),
+        pytest.param(json.dumps({"model": "m", "messages": [{"content": '"x"' * 100}]}).encode(), id="not long"),
+        pytest.param(json.dumps({"model": "m", "messages": [{"content": CODE[:99]}] * 300}).encode(), id="many"),
+        pytest.param(json.dumps({"model": "m", "messages": [CODE]}).encode(), id="no messages at all"),
+        pytest.param(json.dumps({"model": "m", "messages": [{"content": CODE}]}, indent=1).encode(), id="odd spaces"),
+        pytest.param(
+            b'{"model":"m","messages":[{"content":[{"type":"image_url"}],"content":%b}]}' % json.dumps(CODE).encode(),
+            id="a member that is there twice",
+        ),
+        pytest.param(
+            b'{"model":"m","messages":[{"content":%b}],"n":1,"n":2}' % json.dumps(CODE).encode(),
+            id="a member of the request that is there twice",
+        ),
+        pytest.param(
+            b'{"model":"m","messages":[{"c\\u006fntent":%b}]}' % json.dumps(CODE).encode(), id="a name in escapes"
+        ),
+    ],
+)
+def test_else_the_outline_is_the_whole(raw):
+    letter = envelope.seal(raw)
+    assert outline(letter) is letter.raw
+    assert letter.marks == marks.read(raw)
+
+
+def test_what_is_no_text_stays_whole():
+    letter = sealed(parts({"type": "image_url", "image_url": {"url": "https://x"}}))
+    assert b'"image_url"' in outline(letter)
+    assert letter.marks.media
+
+
+def in_no_text(body: bytes) -> bytes:
+    """The body without what looks like a word and is a piece of a text."""
+    return body.replace(b"\\\\", b"").replace(b'\\"', b"")
+
+
+@given(st.lists(st.dictionaries(NAMES, TEXTS | st.lists(TEXTS), max_size=4), max_size=4), st.booleans())
+def test_no_word_of_a_letter_is_lost_in_its_outline(messages, compact):
+    style = {"separators": (",", ":")} if compact else {}
+    letter = sealed({"messages": [*messages, {"role": "user", "content": CODE}]}, **style)
+    assert len(outline(letter)) < len(letter.raw)
+    found, whole, least = letter.marks, marks.read(letter.raw), marks.read(in_no_text(letter.raw))
+    assert least.words <= found.words <= whole.words
+    assert least.roles <= found.roles <= whole.roles
+    assert least.names <= found.names <= whole.names
+
+
+@given(JSON, st.booleans())
+def test_what_was_spelled_has_the_same_marks_with_its_texts_cut_short(value, long):
+    spelled = {"messages": [value], "more": CODE if long else ""}
+    body = msgspec.json.encode(spelled)
+    found, whole, least = marks.of(body, spelled, 1), marks.read(body), marks.read(in_no_text(body))
+    assert least.words <= found.words <= whole.words
+    assert least.roles <= found.roles <= whole.roles
+    assert least.names <= found.names <= whole.names
+    assert marks.of(body, spelled, len(body)) == marks.read(body)

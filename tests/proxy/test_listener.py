@@ -1,0 +1,375 @@
+"""The outermost door, over real sockets: what is drawn out comes to an end, and is refused in OpenAI's words.
+
+Time is not waited for: a connection is told that it is later.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from proxy.limits import Limits
+from proxy.listener import Listener, listening
+
+PATIENCE = 30.0
+HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
+Answered = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Place:
+    """A listener, and what its application saw."""
+
+    def __init__(self, app: Answered | None = None, **limits: Any) -> None:
+        self.app = app or self.echo
+        self.kind = listening(Limits(**limits))
+        self.state = ServerState()
+        self.seen: list[Any] = []
+        self.left = asyncio.Event()
+        self.wires: list[asyncio.StreamWriter] = []
+        self.port = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.seen.append(scope)
+        await self.app(scope, receive, send)
+
+    async def body(self, receive: Any) -> bytes | None:
+        """All of it; None if the client has left."""
+        whole = b""
+        while True:
+            message: dict[str, Any] = await receive()
+            if message["type"] == "http.disconnect":
+                self.left.set()
+                return None
+            whole += bytes(message["body"])
+            if not message["more_body"]:
+                return whole
+
+    async def echo(self, scope: Any, receive: Any, send: Any) -> None:
+        if (body := await self.body(receive)) is None:
+            return
+        length = (b"content-length", b"%d" % len(body))
+        await send({"type": "http.response.start", "status": 200, "headers": [length]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def waits(self, scope: Any, receive: Any, send: Any) -> None:
+        """Begins to answer, and goes on for as long as somebody listens."""
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        await self.body(receive)
+        while not self.left.is_set() and (await receive())["type"] != "http.disconnect":
+            pass
+        self.left.set()
+
+    @property
+    def connections(self) -> list[Listener]:
+        return list(self.state.connections)  # type: ignore[arg-type]  # all of them are made by this place
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["Place"]:
+        config = uvicorn.Config(self, http=self.kind, ws="none", lifespan="off", log_config=None)
+        config.load()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: self.kind(config=config, server_state=self.state, app_state={}), "127.0.0.1", 0
+        )
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for wire in self.wires:
+                wire.transport.abort()
+                with contextlib.suppress(OSError):
+                    await wire.wait_closed()
+            for connection in self.connections:
+                connection.transport.abort()
+            for task in self.state.tasks:
+                task.cancel()
+            await asyncio.gather(*self.state.tasks, return_exceptions=True)
+
+
+class Wire:
+    """A client that sends what it likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def to(cls, place: Place, *parts: bytes) -> "Wire":
+        wire = cls(*await asyncio.open_connection("127.0.0.1", place.port))
+        place.wires.append(wire.writer)
+        await wire.send(*parts)
+        return wire
+
+    async def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+
+    async def until(self, end: bytes) -> bytes:
+        return await asyncio.wait_for(self.reader.readuntil(end), PATIENCE)
+
+    async def rest(self) -> bytes:
+        """All until the connection ends."""
+        return await asyncio.wait_for(self.reader.read(), PATIENCE)
+
+
+async def settled(ready: Callable[[], Any]) -> None:
+    """Look again until it is so."""
+    async with asyncio.timeout(PATIENCE):
+        while not ready():  # noqa: ASYNC110  # what is waited for knows nothing of this test
+            await asyncio.sleep(0)
+
+
+def refusal(heard: bytes) -> tuple[int, str]:
+    head, _, body = heard.partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in head
+    assert b"connection: close" in head
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return int(head[9:12]), error["code"]
+
+
+async def later(place: Place, seconds: float) -> None:
+    """To each connection it is so much later now."""
+    await settled(lambda: place.connections)
+    for connection in place.connections:
+        connection.look(asyncio.get_running_loop().time() + seconds)
+
+
+async def test_what_is_well_sent_is_served() -> None:
+    async with Place().open() as place:
+        wire = await Wire.to(place, HEAD + b"content-length: 5\r\n\r\nhello", HEAD + b"content-length: 3\r\n\r\nyes")
+        assert (await wire.until(b"hello")).startswith(b"HTTP/1.1 200")
+        assert (await wire.until(b"yes")).startswith(b"HTTP/1.1 200")
+        assert place.connections
+        assert place.kind.house.bodies == 0
+
+
+# ---- heads -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (HEAD, b"x-big: ", *([b"a" * 500] * 20)),
+        (HEAD + b"".join(b"x-%d: a\r\n" % at for at in range(1_000)) + b"content-length: 0\r\n\r\n",),
+        (b"GET /" + b"a" * 5_000 + b" HTTP/1.1\r\n\r\n",),
+        (b"GET / HTTP/1.1\r\n" + b"a" * 5_000,),
+    ],
+    ids=["one header without end", "many headers", "a long target", "a name without end"],
+)
+async def test_a_head_that_is_too_large_is_refused(parts: tuple[bytes, ...]) -> None:
+    async with Place(head=1_000).open() as place:
+        wire = await Wire.to(place, *parts)
+        assert refusal(await wire.rest()) == (431, "request_headers_too_large")
+        assert place.seen == []
+
+
+async def test_a_large_body_makes_no_large_head() -> None:
+    body = b"a" * 50_000
+    async with Place(head=1_000).open() as place:
+        whole = HEAD + b"content-length: 50000\r\n\r\n" + body
+        wire = await Wire.to(place, whole + whole.replace(b"50000\r\n", b"50000\r\nconnection: close\r\n"))
+        assert (await wire.rest()).count(body) == 2
+
+
+@pytest.mark.parametrize(
+    "sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nx y: z\r\n\r\n", bytes(range(256)), b"\x16\x03\x01"]
+)
+async def test_what_is_no_http_is_refused_in_the_words_of_all_refusals(sent: bytes) -> None:
+    async with Place().open() as place:
+        assert refusal(await (await Wire.to(place, sent)).rest()) == (400, "invalid_http")
+
+
+async def test_what_stands_behind_a_body_is_no_header() -> None:
+    chunks = b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\nhi\r\n0\r\nx-tollhouse-user: root\r\n\r\n"
+    async with Place().open() as place:
+        assert (await (await Wire.to(place, HEAD + chunks)).rest()).endswith(b"hi")
+        assert [name for name, _ in place.seen[0]["headers"]] == [b"host", b"transfer-encoding", b"connection"]
+
+
+# ---- time --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "refused"),
+    [(HEAD, (408, "request_timeout")), (HEAD + b"content-length: 9\r\n\r\nhalf", (408, "request_timeout"))],
+    ids=["head", "body"],
+)
+async def test_who_sends_too_slowly_is_refused(sent: bytes, refused: tuple[int, str]) -> None:
+    async with Place(head_seconds=20, body_seconds=40).open() as place:
+        wire = await Wire.to(place, sent)
+        await settled(lambda: place.seen or (place.connections and vars(place.connections[0])["_read"]))
+        await later(place, 19)
+        assert not wire.reader.at_eof()
+        await later(place, 41)
+        assert refusal(await wire.rest()) == refused
+
+
+async def test_an_application_that_waits_for_a_body_hears_that_none_will_come() -> None:
+    async with Place().open() as place:
+        wire = await Wire.to(place, HEAD + b"content-length: 9\r\n\r\nhalf")
+        await settled(lambda: place.seen)
+        await later(place, 1_000)
+        await asyncio.wait_for(place.left.wait(), PATIENCE)
+        await wire.rest()
+        await settled(lambda: place.kind.house.bodies == 0)
+
+
+async def test_who_says_nothing_is_told_nothing() -> None:
+    async with Place().open() as place:
+        wire = await Wire.to(place)
+        await later(place, 1_000)
+        assert await wire.rest() == b""
+
+
+async def test_a_request_that_is_being_answered_may_take_its_time() -> None:
+    async with Place().open() as place:
+        place.app = place.waits
+        wire = await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n")
+        await wire.until(b"begun")
+        await later(place, 1_000_000)
+        assert not place.left.is_set()
+        wire.writer.close()
+        await asyncio.wait_for(place.left.wait(), PATIENCE)
+
+
+async def test_bytes_that_begin_no_request_do_not_keep_a_connection_for_ever() -> None:
+    async with Place().open() as place:
+        wire = await Wire.to(place, HEAD + b"content-length: 2\r\n\r\nhi")
+        await wire.until(b"hi")
+        await wire.send(b"\r\n")
+        await settled(lambda: place.connections[0].timeout_keep_alive_task is None)
+        await later(place, 1_000)
+        assert refusal(await wire.rest()) == (408, "request_timeout")
+
+
+async def test_the_beat_comes_by_itself() -> None:
+    async with Place(head_seconds=0.05).open() as place:
+        assert refusal(await (await Wire.to(place, HEAD)).rest()) == (408, "request_timeout")
+
+
+# ---- how much at once --------------------------------------------------------------------------------------------
+
+
+async def test_no_more_bodies_are_taken_than_there_is_room_for() -> None:
+    async with Place(bodies=10_000).open() as place:
+        first = await Wire.to(place, HEAD + b"content-length: 9000\r\n\r\n" + b"a" * 8_000)
+        await settled(lambda: place.kind.house.bodies == 8_000)
+        second = await Wire.to(place, HEAD + b"content-length: 9000\r\n\r\n" + b"a" * 8_000)
+        assert refusal(await second.rest()) == (503, "overloaded")
+        await settled(lambda: place.kind.house.bodies == 8_000)
+        await first.send(b"a" * 1_000)
+        await first.until(b"a" * 9_000)
+        assert place.kind.house.bodies == 0
+
+
+async def test_who_leaves_in_the_middle_of_a_body_gives_its_room_back() -> None:
+    async with Place().open() as place:
+        wire = await Wire.to(place, HEAD + b"content-length: 9000\r\n\r\n" + b"a" * 8_000)
+        await settled(lambda: place.kind.house.bodies == 8_000)
+        wire.writer.close()
+        await settled(lambda: place.kind.house.bodies == 0)
+
+
+async def test_no_more_connections_are_taken_than_there_may_be() -> None:
+    async with Place(connections=1).open() as place:
+        first = await Wire.to(place, HEAD)
+        await settled(lambda: len(place.connections) == 1)
+        assert refusal(await (await Wire.to(place)).rest()) == (503, "overloaded")
+        await first.send(b"content-length: 2\r\n\r\nhi")
+        await first.until(b"hi")
+
+
+# ---- answers -----------------------------------------------------------------------------------------------------
+
+
+async def flood(place: Place, scope: Any, receive: Any, send: Any) -> None:
+    """Writes for as long as somebody reads."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    left = asyncio.ensure_future(place.body(receive))
+    await left
+    gone = asyncio.ensure_future(receive())
+    while not gone.done():
+        await send({"type": "http.response.body", "body": b"a" * 65_536, "more_body": True})
+    place.left.set()
+
+
+async def test_an_answer_that_nobody_reads_is_not_kept_for_ever() -> None:
+    place = Place(unread_seconds=60)
+    place.app = lambda *call: flood(place, *call)
+    async with place.open():
+        await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n")
+        await settled(
+            lambda: place.connections and place.connections[0].flow and place.connections[0].flow.write_paused
+        )
+        await later(place, 0)
+        await later(place, 59)
+        assert place.connections
+        await later(place, 61)
+        await asyncio.wait_for(place.left.wait(), PATIENCE)
+        await settled(lambda: not place.connections)
+
+
+async def large(scope: Any, receive: Any, send: Any) -> None:
+    """All of it at once."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
+    await send({"type": "http.response.body", "body": b"a" * 20_000_000})
+
+
+async def test_a_whole_answer_that_nobody_reads_is_not_kept_either() -> None:
+    """It is complete, and its connection closing: no flow control would ever look at it again."""
+    async with Place(large).open() as place:
+        await Wire.to(place, HEAD + b"connection: close\r\ncontent-length: 0\r\n\r\n")
+        await settled(lambda: place.connections and place.connections[0].transport.is_closing())
+        await later(place, 0)
+        await later(place, 61)
+        await settled(lambda: not place.connections)
+
+
+async def test_a_slow_reader_is_not_cut_off_while_it_reads() -> None:
+    async with Place(large).open() as place:
+        wire = await Wire.to(place, HEAD + b"connection: close\r\ncontent-length: 0\r\n\r\n")
+        await settled(lambda: place.connections and place.connections[0].transport.is_closing())
+        for hour in range(1, 4):
+            await later(place, hour * 3_600)
+            before = place.connections[0].transport.get_write_buffer_size()
+            while place.connections[0].transport.get_write_buffer_size() >= before:
+                assert await wire.reader.read(1 << 20)
+        assert place.connections
+
+
+async def test_who_leaves_with_a_second_request_behind_the_first_has_left_the_first() -> None:
+    async with Place().open() as place:
+        place.app = place.waits
+        wire = await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n" + HEAD + b"content-length: 0\r\n\r\n")
+        await wire.until(b"begun")
+        wire.writer.close()
+        await asyncio.wait_for(place.left.wait(), PATIENCE)
+        assert len(place.seen) == 1
+
+
+async def test_a_refusal_is_not_written_into_an_answer() -> None:
+    async with Place().open() as place:
+        place.app = place.waits
+        wire = await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n")
+        await wire.until(b"begun")
+        await wire.send(b"nonsense\r\n\r\n")
+        assert await wire.rest() == b"\r\n"
+        await asyncio.wait_for(place.left.wait(), PATIENCE)
+
+
+@pytest.mark.parametrize("to", [b"h2c", b"websocket"])
+async def test_who_wants_another_protocol_is_served_in_this_one(to: bytes) -> None:
+    async with Place().open() as place:
+        asks = b"connection: upgrade\r\nupgrade: " + to + b"\r\ncontent-length: 2\r\n\r\nhi"
+        wire = await Wire.to(place, HEAD + asks)
+        heard = await wire.rest()
+        assert heard.startswith(b"HTTP/1.1 200")
