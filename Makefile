@@ -19,7 +19,7 @@ LOCK = $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.
 	--custom-compile-command 'make lock' $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test test-long test-clients faults savings image manifests sbom audit bench growth replay lint lock clean
+.PHONY: help serve demo test test-long test-clients faults soak savings image manifests sbom audit bench growth replay lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ test-clients: $(VENV)/serve.stamp $(CLIENTS)/stamp tests/clients/node/node_modul
 
 faults: $(VENV)/dev.stamp  ## each fault of a vendor, once and for a minute; writes docs/reliability.md; ARGS='--seconds 10'
 	@$(BIN)/python -m tests.reliability.faults $(ARGS)
+
+soak: $(VENV)/dev.stamp  ## ten minutes of faults, leavers and a Redis that restarts; docs/reliability.md; ARGS='--seconds 60'
+	@$(BIN)/python -m tests.reliability.soak $(ARGS)
 
 savings: $(VENV)/dev.stamp  ## what each strategy costs on an hour of real traffic; writes docs/savings.md
 	@$(BIN)/python -m tests.reliability.savings

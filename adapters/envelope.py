@@ -84,7 +84,8 @@ class Envelope:
 
     @cached_property
     def _outline(self) -> bytes:
-        return marks.outline(self.raw, self.fields, self.style)
+        long = len(self.raw) >= marks.LONG
+        return marks.outline(self.raw, self.fields, self.style) if long else self.raw
 
     @cached_property
     def style(self) -> Style | None:

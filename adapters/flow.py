@@ -125,7 +125,7 @@ def _is_closed(text: bytes) -> bool:
     return (len(text) - len(text.rstrip(b"\\"))) % 2 == 0
 
 
-_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*').fullmatch
+_PLAIN = re.compile(rb"[ !#-\[\]-~]*").fullmatch  # ASCII, without what JSON escapes
 
 
 def wrapped(texts: list[bytes], before: bytes, end: bytes) -> bytes:

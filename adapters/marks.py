@@ -74,7 +74,7 @@ def read(body: bytes, outline: bytes | None = None) -> Marks:
     )
 
 
-_LONG = 16_384  # bytes; to look through less is as quick as to make an outline
+LONG = 16_384  # bytes; to look through less is as quick as to make an outline
 _SAMPLE = 2_048  # bytes, to see whether it is full of quotes
 _BEGINNING = 64  # of a text; no word is as long
 _MESSAGE = 1_024  # bytes, on average: shorter ones are not worth it
@@ -101,7 +101,7 @@ def outline(raw: bytes, fields: Mapping[str, msgspec.Raw], style: Style | None) 
     if (
         said is None
         or style is None
-        or len(raw) < _LONG
+        or len(raw) < LONG
         or raw.count(b'\\"', len(raw) // 2, len(raw) // 2 + _SAMPLE) < 8
     ):
         return raw
@@ -120,7 +120,7 @@ def outline(raw: bytes, fields: Mapping[str, msgspec.Raw], style: Style | None) 
 
 def of(body: bytes, spelled: Any, turns: int) -> Marks:
     """The marks of a body that is JSON of what is `spelled`, in so many turns."""
-    return read(body if len(body) < _LONG or turns * _MESSAGE > len(body) else msgspec.json.encode(_cut(spelled)))
+    return read(body if len(body) < LONG or turns * _MESSAGE > len(body) else msgspec.json.encode(_cut(spelled)))
 
 
 def _cut(spelled: Any) -> Any:

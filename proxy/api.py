@@ -18,7 +18,7 @@ from litestar.types import Receive, Scope, Send
 from adapters.base import Failure, Kind
 from adapters.completion import encode, error_object
 from proxy.admin.origin import local, ours
-from proxy.auth import Caller, Keyring
+from proxy.auth import NOBODY, Caller, Keyring
 from proxy.catalog import Listed
 from proxy.downstream import Downstream
 from proxy.feedback import parse
@@ -53,7 +53,7 @@ def _admitted(state: State, down: Downstream) -> Caller:
     one of ours; but it calls us by that name."""
     keyring: Keyring = state["keyring"]
     caller = keyring.admit(down.header(b"authorization"))
-    if keyring.open:
+    if caller is NOBODY:  # as `keyring.open` says, which asks more
         named = {name: said for name in _BROWSERS if (said := down.header(name.encode())) is not None}
         rebound = not state.anonymous and not local(named.get("host", ""))
         if named.keys() != {"host"} and (rebound or ours(named) is False):

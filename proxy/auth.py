@@ -73,7 +73,7 @@ class Keyring:
         The name of a key of the environment is the beginning of its digest: good enough to count by and to point at, of
         no use to a thief.
         """
-        if self.open:
+        if not self._callers and self.open:
             return NOBODY
         scheme, _, word = (authorization or "").partition(" ")
         presented = word.strip()

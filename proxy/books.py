@@ -23,7 +23,8 @@ from proxy.store import Hold, Lost, Recovering, Settlement, Store, StoreError
 from proxy.store.patience import Patience, end
 
 _BATCH = 64  # rows that go to the store at once; fewer after a failure: one bad row must not hold up the others
-_GATHER_SECONDS = 0.003  # for more to come: a row by itself costs as much as four that go together
+_GATHER_SECONDS = 0.003  # for more to come, where many are under way: a row by itself costs as much as four together
+_MANY = 8  # of few requests each frees its money at once: the next may need it
 _STORE_SECONDS = 0.25  # a slow store is worse than one that is away
 _BREAK_AFTER = 3  # failures in a row; then nobody asks the store for a moment
 _BREAK_SECONDS = 1.0
@@ -53,7 +54,7 @@ class Books:
         self._purse = purse
         self._clock, self._wall = clock, wall
         self._waiting: dict[str, Settlement] = {}  # written to the journal, not yet to the store
-        self._holds: dict[str, Hold] = {}  # granted, not yet settled
+        self._holds: dict[str, Hold] = {}  # granted, not yet settled; the rows as the journal has them
         self._news, self._lost, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._watched: dict[str, asyncio.Future[None]] = {}
@@ -118,7 +119,8 @@ class Books:
         if self._failures >= _BREAK_AFTER:
             self._closed_until = self._clock() + _BREAK_SECONDS  # one asks for all
         try:
-            answer = await self._ask(ask)
+            async with Patience(_STORE_SECONDS):
+                answer = await self.store.hold(ask)
         except Recovering:
             raise
         except Lost:
@@ -133,17 +135,13 @@ class Books:
             raise
         self._worked()
         if isinstance(answer, Granted):
-            entry = msgspec.structs.replace(ask.entry, at=answer.at, held=answer.amount)
-            self._holds[entry.id] = Hold(entry, answer.amount)
+            held = msgspec.structs.replace(ask.entry, at=answer.at, held=answer.amount, cost=answer.amount)
+            self._holds[held.id] = Hold(held, answer.amount)
             # What takes the store may take us, too: then nobody else would know of this hold.
-            self.begin(msgspec.structs.replace(entry, cost=answer.amount))
+            self.begin(held)
         elif answer.alert is not None:
             self.alerts.tell(answer.alert)
         return answer
-
-    async def _ask(self, ask: Ask) -> Granted | Refused:
-        async with Patience(_STORE_SECONDS):
-            return await self.store.hold(ask)
 
     def _give_up(self, entry: Entry, status: int, code: str) -> None:
         now = int(self._wall() * 1000)
@@ -194,7 +192,7 @@ class Books:
         most = _BATCH
         while True:
             await self._news.wait()
-            if not self._watched and len(self._waiting) < most:
+            if len(self._holds) > _MANY and not self._watched and len(self._waiting) < most:
                 await asyncio.sleep(_GATHER_SECONDS)
             batch = [settlement for _, settlement in zip(range(most), self._waiting.values(), strict=False)]
             if not batch:
@@ -215,18 +213,20 @@ class Books:
                 continue
             self._worked()
             most = min(_BATCH, 2 * most)
-            for settlement in batch:
-                self._delivered(settlement)
+            self._delivered(batch)
 
-    def _delivered(self, settlement: Settlement) -> None:
-        id = settlement.entry.id
-        self._holds.pop(id, None)
-        if self._waiting.get(id) is not settlement:
-            return  # a later row of the same id waits: the true one, behind an orphan's
-        del self._waiting[id]
-        if (future := self._watched.get(id)) is not None and not future.done():
-            future.set_result(None)
-        self._write(self._journal.delivered, (id,))
+    def _delivered(self, batch: Sequence[Settlement]) -> None:
+        ended: list[str] = []
+        for settlement in batch:
+            id = settlement.entry.id
+            self._holds.pop(id, None)
+            if self._waiting.get(id) is not settlement:
+                continue  # a later row of the same id waits: the true one, behind an orphan's
+            del self._waiting[id]
+            if (future := self._watched.get(id)) is not None and not future.done():
+                future.set_result(None)
+            ended.append(id)
+        self._write(self._journal.delivered, ended)
 
     async def _beat(self) -> None:
         beats = 0

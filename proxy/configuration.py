@@ -18,6 +18,7 @@ from proxy.catalog import Catalog, Group
 from proxy.cost import dollars
 from proxy.environment import Secret, Sources
 from proxy.health import Policy
+from proxy.http1.proxies import Proxies
 from proxy.providers import Provider
 from proxy.settings import Alerting, Settings
 
@@ -73,6 +74,9 @@ VARIABLES: Mapping[str, tuple[str, ...]] = {
     "log_level": ("TOLLHOUSE_LOG_LEVEL",),
     "drain_seconds": ("TOLLHOUSE_DRAIN_SECONDS",),
     "drain_notice_seconds": ("TOLLHOUSE_DRAIN_NOTICE_SECONDS",),
+    "proxies.http": ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"),
+    "proxies.https": ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
+    "proxies.exceptions": ("no_proxy", "NO_PROXY"),
 }
 # Dotted name -> the option of the command, and the value without it.
 OPTIONS: Mapping[str, tuple[str, Any]] = {"host": ("--host", "127.0.0.1"), "port": ("--port", 8080)}
@@ -199,6 +203,23 @@ def _alerts(name: str, value: Alerting) -> Shown:
     yield f"{name}.webhook", Secret(value.webhook) if value.webhook else None
 
 
+def _proxies(name: str, value: Proxies) -> Shown:
+    """Where they are, without the user and the password."""
+    for scheme in ("http", "https"):
+        proxy = value.by_scheme.get(scheme)
+        place = proxy and _place("https" if proxy.secure else "http", proxy.host, proxy.port)
+        yield f"{name}.{scheme}", place
+    places = [one.host if one.itself else f".{one.host}" for one in value.exceptions]
+    spared = zip(value.exceptions, places, strict=True)
+    yield f"{name}.exceptions", [_place(one.scheme, str(one.network or place), one.port) for one, place in spared]
+
+
+def _place(scheme: str, host: str, port: int | None) -> str:
+    """As in a URL."""
+    start, end = f"{scheme}://" if scheme else "", f":{port}" if port else ""
+    return f"{start}[{host}]{end}" if ":" in host and end else f"{start}{host}{end}"
+
+
 def _catalog(name: str, value: Catalog) -> Shown:
     """How many there are; what they cost is in the table that `pricing` names."""
     yield name, len(value.models)
@@ -210,4 +231,5 @@ _SHOWN: Mapping[str, Callable[[str, Any], Shown]] = {
     "budgets": _budgets,
     "alerts": _alerts,
     "catalog": _catalog,
+    "proxies": _proxies,
 }

@@ -6,6 +6,7 @@ is still exact; the sum is divided once, rounded up, here and only here.
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from operator import mul
 from typing import Any
 
 import msgspec
@@ -58,8 +59,7 @@ _BUCKETS: Mapping[str, tuple[str, Callable[[Rates], int]]] = {
     "out_audio": ("output_audio", _output),
     "out_image": ("output_image", _output),
 }
-_NAMES = tuple((bucket, name) for bucket, (name, _) in _BUCKETS.items())
-_FREE, _UNUSED = PerUnit(), Usage()
+_UNUSED = Usage()
 _STAND_INS: Mapping[str, Callable[[Rates], int]] = {name: otherwise for name, otherwise in _BUCKETS.values()}
 
 
@@ -92,14 +92,28 @@ def cost(usage: Usage, price: Price, tier: str | None = None) -> int:
 
     The tier by length goes by the whole prompt, cached tokens included, and holds for the whole request.
     """
-    rates = price.rates(usage.prompt, tier)
-    micro = 0
-    for bucket, name in _NAMES:
-        if tokens := getattr(usage, bucket):
-            micro += tokens * rate(rates, name)
+    uniform = not price.tiers and not (tier and price.variants)
+    rates = price.per_mtok if uniform else price.rates(usage.prompt, tier)
+    micro: int = sum(map(mul, msgspec.structs.astuple(usage), _figures(price, rates)))
     unit = price.per_unit
-    fees = _fees(unit, usage.web_searches, usage.map_queries) if unit != _FREE and usage != _UNUSED else 0
+    charged = unit.request or usage.web_searches or usage.map_queries
+    fees = _fees(unit, usage.web_searches, usage.map_queries) if charged and usage != _UNUSED else 0
     return -(-micro * _PER_MICRO // _MILLION) + fees
+
+
+def _figures(price: Price, rates: Rates) -> tuple[int, ...]:
+    """The rate of each field of `Usage`, in their order, 0 of what is no tokens. Those of the usual rates are kept: to
+    look each of them up took as long as all the rest of the sum."""
+    if rates is not price.per_mtok:
+        return _rated(rates)
+    figures: tuple[int, ...] | None = price.__dict__.get("_figures")
+    if figures is None:
+        figures = price.__dict__["_figures"] = _rated(rates)
+    return figures
+
+
+def _rated(rates: Rates) -> tuple[int, ...]:
+    return tuple(rate(rates, _BUCKETS[field][0]) if field in _BUCKETS else 0 for field in Usage.__struct_fields__)
 
 
 def rate(rates: Rates, name: str) -> int:
@@ -116,9 +130,10 @@ def worst(prompt: int, price: Price, tier: str | None, *, hints: Hints) -> Rate:
     """
     known: dict[Any, Rate] = price.__dict__.setdefault("_worst", {})  # few: each request asks for one of them
     if not price.tiers and not price.variants:  # at one price whatever is asked
-        if hints not in known:
-            known[hints] = _dearest(price, (0,), None, hints)
-        return known[hints]
+        dearest = known.get(hints)
+        if dearest is None:
+            dearest = known[hints] = _dearest(price, (0,), None, hints)
+        return dearest
     variant = price.variants.get(tier) if tier else None
     steps = (*price.tiers, *(variant.tiers if variant else ()))
     lengths = (0, *sorted({step.above_prompt_tokens + 1 for step in steps if step.above_prompt_tokens < prompt}))

@@ -5,8 +5,7 @@ and none of them closes a vendor's stream in time when a client leaves.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -46,9 +45,9 @@ class Downstream:
     """One request, and the answer to it."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope = scope
         self._receive = receive
         self._send = send
+        self.method = str(scope["method"])  # type: ignore[typeddict-item]  # only HTTP requests come to this door
         self.started = False  # something has been said: no second answer can be given
         self.ended = False  # the answer is complete
         self.left = False  # the client has gone; nobody listens
@@ -57,11 +56,6 @@ class Downstream:
         self._line: Line | None = extensions.get(LINE) if extensions and self.method == "POST" else None
         found: Iterable[tuple[bytes, bytes]] = scope["headers"]
         self._headers = dict(reversed(list(found)))
-
-    @property
-    def method(self) -> str:
-        """The HTTP method."""
-        return str(self._scope["method"])  # type: ignore[typeddict-item]  # only HTTP requests come to this door
 
     def header(self, name: bytes) -> str | None:
         """The first header of this (lower-case) name."""
@@ -134,15 +128,12 @@ class Downstream:
             return
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
-    @asynccontextmanager
-    async def bound(self, seconds: float) -> AsyncIterator[None]:
-        """Who has not read what was written within so many seconds, and a moment, is taken to have left."""
-        try:
-            async with asyncio.timeout(max(0.0, seconds) + _MOMENT_SECONDS):
-                yield
-        except TimeoutError:
-            self.left = True
-            raise asyncio.CancelledError from None
+    def bound(self, seconds: float) -> asyncio.TimerHandle:
+        """Who has not read what was written within so many seconds, and a moment, is taken to have left: the task that
+        asks for this is cancelled then, unless the timer is before."""
+        writing = asyncio.current_task()
+        assert writing is not None
+        return asyncio.get_running_loop().call_later(max(0.0, seconds) + _MOMENT_SECONDS, self._gone, writing)
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer."""

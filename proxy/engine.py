@@ -68,7 +68,8 @@ class Engine:
         self.settings = settings
         self._wall = estate.wall
         self.book = Pricebook(settings.catalog, tuple(map(_row, settings.providers)))
-        self.upstream = Upstream(settings.providers, settings.timeouts, agent=f"tollhouse/{__version__}")
+        agent = f"tollhouse/{__version__}"
+        self.upstream = Upstream(settings.providers, settings.timeouts, agent=agent, proxies=settings.proxies)
         self.keyring = Keyring(settings.client_keys, estate.roster, managed=settings.managed_keys, wall=estate.wall)
         self.admin = Keyring((settings.admin_key,) if settings.admin_key else ())
         self.gate = self._gate(settings, estate)

@@ -5,7 +5,6 @@ A vendor has answered when the first part that says something is in hand; until 
 
 import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 
@@ -23,7 +22,7 @@ from proxy.images import Images
 from proxy.memory import Memory
 from proxy.meter import Meter
 from proxy.routing import Candidate
-from proxy.timeouts import Timeouts
+from proxy.timeouts import Timeouts, Timings
 from proxy.toll import Exchange, Toll, Tolls
 from proxy.upstream import Reply, Upstream
 
@@ -31,9 +30,10 @@ from proxy.upstream import Reply, Upstream
 # can still be replaced. Not for longer than this: balancers in front of us give up on who is silent for a minute.
 _KEPT_SECONDS = 10.0
 _OPENING_BYTES = 1_024  # what is longer says something; it need not be opened to see that
+_LEFT = Outcome(left=True)
 
 
-class Told(NamedTuple):
+class Told(msgspec.Struct, frozen=True):
     """What an answer is accompanied by."""
 
     id: str | None  # the vendor's own, of the request
@@ -49,6 +49,7 @@ class Errand(msgspec.Struct):
     candidate: Candidate
     exchange: Exchange
     ticket: Ticket
+    timings: Timings
     toll: Toll | None = None  # from the moment that money is held
 
 
@@ -69,7 +70,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
 
         Whatever happens, the fleet is told how it ended.
         """
-        outcome = Outcome(left=True)
+        outcome = _LEFT
         try:
             await self._send(errand)
             outcome = self._well(errand)
@@ -84,7 +85,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         toll, exchange = errand.toll, errand.exchange
         assert toll is not None
         usage = toll.end.usage
-        if usage is not None and toll.end.told:
+        if usage is not None and toll.end.whole:
             caller = exchange.entry.user or exchange.entry.key
             self.habits.learn(caller, errand.candidate.model, usage, exchange.envelope.choices)
         return Outcome(
@@ -122,7 +123,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         toll.end.sent = patience > 0  # else nothing leaves this house
         self.fleet.sent(errand.ticket)
         exchange.ask(toll, toll.sent)
-        sending = self.upstream.send(target.provider, call, self.timeouts.of(target), patience, exchange.passing)
+        sending = self.upstream.send(target.provider, call, errand.timings, patience, exchange.passing)
         try:
             async with sending as reply:
                 await self._hear(adapter, reply, call, cap, errand, toll)
@@ -130,7 +131,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             toll.end.sent &= failure.kind is not Kind.UNREACHABLE
             raise
         finally:
-            exchange.answered(toll, self.clock())
+            if toll.awaited:
+                exchange.answered(toll, self.clock())
 
     async def _hear(
         self, adapter: Adapter, reply: Reply, call: Call, cap: int | None, errand: Errand, toll: Toll
@@ -172,19 +174,21 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
     def _speak(self, told: Told, errand: Errand, toll: Toll) -> Headers:
         """This attempt is the one that the client hears. From here on nobody else is asked."""
         exchange, target, call = errand.exchange, toll.target, told.call
-        exchange.speak(toll, self.clock())
+        now = self.clock()
+        exchange.speak(toll, now)
         self.fleet.answered(errand.ticket)
         record = exchange.record
         record.upstream_id = told.id
         record.provider, record.served = target.provider, target.model
         record.warnings = str(call.warnings) if call.warnings else ""
-        record.first_part = round((self.clock() - record.started) * 1000, 3)
+        record.first_part = round((now - record.started) * 1000, 3)
         record.status = 200
         timings = record.timings
         timings.connect, timings.first_byte = told.connect, round(told.first_byte, 3)
         ours = record.first_part - timings.queue - timings.hold - timings.vendors - exchange.aside * 1000
         timings.overhead = round(max(0.0, ours), 3)
-        said = headers.answer(record, target, call, told.cap, under_way=exchange.under_way)
+        under_way = 1 if len(exchange.tolls) == 1 else exchange.under_way
+        said = headers.answer(record, target, call, told.cap, under_way=under_way)
         return [*said, *exchange.more] if exchange.more else said
 
     async def _answer(self, answer: Answer, told: Told, errand: Errand, toll: Toll) -> None:
@@ -202,7 +206,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         head = self._speak(told, errand, toll)
         errand.exchange.record.finish = answer.finish
         spent = []
-        if end.told and usage is not None and toll.held.price is not None:
+        if end.whole and usage is not None and toll.held.price is not None:
             nano = end.cost = cost(usage, toll.held.price, answer.service_tier)
             spent = [(b"x-tollhouse-cost-usd", dollars(nano).encode())]
         await errand.exchange.down.answer(200, [*headers.JSON, *head, *spent], answer.body)
@@ -219,7 +223,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             reply.begun(exchange.over - toll.first)
             toll.end.silent = toll.first - toll.sent
             await down.start(200, [*headers.STREAM, *self._speak(told, errand, toll)])
-            async with down.bound(exchange.over - toll.first):
+            bound = down.bound(exchange.over - toll.first)
+            try:
                 while part:
                     if stream.done and stream.states:
                         await self.memory.remember(toll.target.vendor, stream.states)
@@ -230,6 +235,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                     heard.add(part)
                 if not down.ended:
                     await down.write(b"", more=False)
+            finally:
+                bound.cancel()
             await reply.drain()
         finally:
             if not stream.done and (unread := reply.buffered()):

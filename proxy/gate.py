@@ -150,13 +150,14 @@ _HEADERS = {name: f"x-tollhouse-{name}".encode() for name in ("user", "agent", "
 def _said(down: Downstream, envelope: Envelope, name: str, body: Any = None) -> str:
     """By header, else by the body, else by its metadata."""
     header = down.header(_HEADERS[name])
-    return ledger.name((header and headers.spelled(header)) or body or envelope.metadata.get(name))
+    said = (header and headers.spelled(header)) or body or envelope.metadata.get(name)
+    return ledger.name(said) if said else ""
 
 
 def _task(down: Downstream, envelope: Envelope) -> str | None:
     """What the request is for; a word that nobody knows is none."""
-    task = _said(down, envelope, "task")
-    return None if not task else task.lower() if task.lower() in TASKS else None
+    task = _said(down, envelope, "task").lower()
+    return task if task in TASKS else None
 
 
 def _urgency(down: Downstream) -> int:

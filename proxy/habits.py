@@ -53,8 +53,8 @@ class Habits:
 
     def learn(self, caller: str, model: str, usage: Usage, choices: int = 1) -> None:
         """An answer of `choices` choices has come to its end."""
-        output = usage.completion / choices
-        cached = usage.cached / usage.prompt if usage.prompt else 0.0
+        output, prompt = usage.completion / choices, usage.prompt
+        cached = usage.cached / prompt if prompt else 0.0
         everybody = self._add((None, None), output, cached, 0)
         self._add((None, model), output, cached, everybody.heard)
         own = self._add((caller, None), output, cached, 0)
@@ -67,8 +67,12 @@ class Habits:
         habit = self._known.get(key)
         if habit is None:
             habit = self._known[key] = _Habit(at=heard)
-        self._known.move_to_end(key)
-        weight = habit.weight = min(_faded(habit, heard) + 1, _MOST)
+        else:
+            self._known.move_to_end(key)
+        weight = 1 + (habit.weight if heard <= habit.at else _faded(habit, heard))
+        if weight > _MOST:
+            weight = _MOST
+        habit.weight = weight
         habit.output += (output - habit.output) / weight
         habit.cached += (cached - habit.cached) / weight
         habit.heard += 1

@@ -21,12 +21,12 @@ def answer(record: Record, target: Target, call: Call, cap: int | None, *, under
 
     `under_way`: attempts that have not ended, this one among them.
     """
-    asked = record.asked + under_way
+    asked = under_way + (record.asked if record.attempts else 0)
     said = [
         (b"x-request-id", record.request_id.encode()),
         (b"x-tollhouse-provider", _plain(target.provider)),
         (b"x-tollhouse-model", _plain(target.model)),
-        (b"x-tollhouse-attempts", b"1" if asked == 1 else str(asked).encode()),
+        (b"x-tollhouse-attempts", b"1" if asked == 1 else b"%d" % asked),
     ]
     if record.upstream_id:
         said.append((b"x-upstream-request-id", _plain(record.upstream_id)))
@@ -62,19 +62,15 @@ def patience(down: Downstream) -> tuple[float, float]:
     """Seconds for which the client will wait for an answer, by its own word or by its SDK's; and those after which it
     has no use for the rest of a stream, by its own word only: the timeouts of the SDKs are those of the first byte, or
     of each one. Without a word for ever."""
-    own = _seconds(down, _OWN)
-    if own is not None:
+    if (value := down.header(_OWN)) and (own := _seconds(value)) is not None:
         return own, own
-    said = _seconds(down, _SDKS[0])
-    if said is None:
-        said = _seconds(down, _SDKS[1])
-    return math.inf if said is None else said, math.inf
+    for name in _SDKS:
+        if (value := down.header(name)) and (said := _seconds(value)) is not None:
+            return said, math.inf
+    return math.inf, math.inf
 
 
-def _seconds(down: Downstream, name: bytes) -> float | None:
-    value = down.header(name)
-    if not value:
-        return None
+def _seconds(value: str) -> float | None:
     try:
         seconds = float(value)
     except ValueError:

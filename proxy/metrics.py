@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
+from msgspec import to_builtins
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -31,6 +32,7 @@ from proxy.telemetry import HEDGE_LOST, Attempt, Record
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 TOKENS = tuple(bucket for bucket in Usage.__struct_fields__ if bucket not in ("web_searches", "map_queries"))
+_TOKENS = frozenset(TOKENS)
 STATES: tuple[State, ...] = get_args(State)
 HEDGES = ("won", "lost", "failed")  # the second one answered, the first one did, nobody did
 ALL, LINE = "all", "line"  # models of a circuit that is its provider's, and of our own way there
@@ -134,7 +136,7 @@ class Metrics:
         GCCollector(registry=self._registry)
         self._made["build_info"].labels(__version__).set(1)
         self._overhead, self._hold, self._queue = (
-            self._made[f"{name}_seconds"] for name in ("overhead", "hold", "queue")
+            self._made[f"{name}_seconds"].labels() for name in ("overhead", "hold", "queue")
         )
         self._children: dict[tuple[str, ...], Any] = {}
         self._of_model: dict[tuple[str, str], _Model] = {}
@@ -174,8 +176,8 @@ class Metrics:
         named = answered.provider, answered.counted
         if record.timings.first_byte is not None:
             self._child("vendor_first_byte_seconds", *named).observe(record.timings.first_byte / _MILLI)
-        others = (attempt for attempt in record.attempts if attempt is not answered)
-        if any(attempt.outcome not in _UNBLAMED and not _same(attempt, answered) for attempt in others):
+        attempts = record.attempts
+        if len(attempts) > 1 and any(one.outcome not in _UNBLAMED and not _same(one, answered) for one in attempts):
             self._child("fallbacks_total", *named).inc()
 
     def _code(self, code: str) -> str:
@@ -209,8 +211,8 @@ class Metrics:
             of_model.unpriced.inc()
         elif entry.cost > 0:
             of_model.spend.inc(entry.cost / NANO)
-        for kind in TOKENS:
-            if count := getattr(entry.usage, kind):
+        for kind, count in to_builtins(entry.usage).items():  # only what is not 0: two of fifteen
+            if kind in _TOKENS:
                 self._child("tokens_total", entry.provider, model, kind).inc(count)
         if entry.last and not entry.orphan:
             streamed = "true" if entry.stream else "false"
@@ -275,8 +277,10 @@ def _same(one: Attempt, other: Attempt) -> bool:
 
 def _answered(record: Record) -> Attempt | None:
     """The attempt that the client heard, however it ended."""
-    named = record.provider, record.served
-    return next((one for one in reversed(record.attempts) if (one.provider, one.model) == named), None)
+    for one in reversed(record.attempts):
+        if one.model == record.served and one.provider == record.provider:
+            return one
+    return None
 
 
 def _hedge(record: Record) -> str:

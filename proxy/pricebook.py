@@ -24,8 +24,8 @@ class Pricebook:
 
         None: the price is not known, which is not free. Dated names and aliases count as the entry that they mean.
         """
-        model = self.entry(target)
-        return (model.model, model.price_at(when)) if model else (target.model, None)
+        model = self.catalog.offer(self._by_name[target.provider], target.model)
+        return (target.model, None) if model is None else (model.model, model.price_at(when))
 
     def entry(self, target: Target) -> Model | None:
         """The entry of the table that a target means, if there is one."""

@@ -5,7 +5,7 @@ twenty, so that it costs a twentieth more and takes away the tail.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from adapters.base import Failure
@@ -58,12 +58,3 @@ def _failure(task: "asyncio.Task[None]") -> Failure | None:
     if error is None or isinstance(error, Failure):
         return error
     raise error
-
-
-async def alone(attempt: Awaitable[None]) -> Failure | None:
-    """The usual race: nobody else runs. How it failed, if it did."""
-    try:
-        await attempt
-    except Failure as failure:
-        return failure
-    return None

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import structlog
@@ -21,9 +22,12 @@ from proxy.upstream import Upstream
 
 _LOOK_SECONDS = 2.0
 # What is bound when the process starts. Another value needs another process, and nothing else of that change is taken.
+# A part of a field is named with a dot.
 FIXED = (
     *("host", "port", "redis_url", "data_dir", "pricing", "key_secret", "telemetry"),
-    *("log_format", "log_level", "drain_seconds"),
+    *("log_format", "log_level", "drain_seconds", "drain_notice_seconds"),
+    *("limits.head", "limits.head_seconds", "limits.body_seconds", "limits.bodies", "limits.unread_seconds"),
+    "limits.connections",
 )
 
 
@@ -163,7 +167,7 @@ def _check(settings: Settings, before: Settings) -> None:
     faults = [
         f"`{name}` has changed, which needs a restart; nothing of this change was applied"
         for name in FIXED
-        if _shown(getattr(settings, name)) != _shown(getattr(before, name))
+        if _shown(attrgetter(name)(settings)) != _shown(attrgetter(name)(before))
     ]
     if not settings.providers:
         faults.append("no vendor is configured any more")

@@ -18,11 +18,14 @@ from proxy.catalog import Catalog, Group
 from proxy.document import DocumentError
 from proxy.environment import Environment, Secret, Sources, flag, reason, wrong_with
 from proxy.health import Policy
+from proxy.http1 import proxies
+from proxy.http1.proxies import DIRECT, Proxies, ProxyError
 from proxy.limits import Limits as Limits
 from proxy.prices import PriceTableError
 from proxy.providers import Provider
 from proxy.resilience import Hedging, Retries
 from proxy.routing import STRATEGIES
+from proxy.store import redis_address
 from proxy.timeouts import LONGEST, Timeouts
 
 _OTLP = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
@@ -98,6 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     drain_seconds: float
     drain_notice_seconds: float  # of these
+    proxies: Proxies  # between us and the vendors
     timeouts: Timeouts
     limits: Limits
     files: tuple[Path, ...]  # that all of this was read from, the price table aside
@@ -114,7 +118,14 @@ def load(
 ) -> Settings:
     """Read everything. `terminal` says whether a person watches the log. Raises `SettingsError` with all faults."""
     env = Environment(environ)
-    path = config or env.text("TOLLHOUSE_CONFIG")
+    settings = _read(env, host, port, config or env.text("TOLLHOUSE_CONFIG"), terminal, _proxies(env, environ))
+    if env.faults:
+        raise SettingsError(env.faults)
+    return settings
+
+
+def _read(env: Environment, host: str, port: int, path: str | None, terminal: bool, between: Proxies) -> Settings:
+    """What can be read; of what cannot, `env` has the faults."""
     file = _file(env, path)
     before = len(env.faults)
     found = providers.read(env, file.providers, f"{path}: providers")
@@ -124,7 +135,7 @@ def load(
     admin_key = env.secret("TOLLHOUSE_ADMIN_KEY")
     managed = _managed(env, admin_key)
     anonymous = _anonymous(env, host, bool((client_keys or managed) and admin_key))
-    settings = Settings(
+    return Settings(
         host=host,
         port=port,
         providers=found.on,
@@ -156,14 +167,12 @@ def load(
         log_level=env.read("TOLLHOUSE_LOG_LEVEL", _level, "info", "debug, info, warning or error"),
         drain_seconds=env.read("TOLLHOUSE_DRAIN_SECONDS", _seconds, 30.0, _SOME_SECONDS),
         drain_notice_seconds=env.read("TOLLHOUSE_DRAIN_NOTICE_SECONDS", _seconds, 0.0, _SOME_SECONDS),
+        proxies=between,
         timeouts=file.timeouts,
         limits=file.limits,
         files=(*([Path(path)] if path else ()), *env.files),
         sources=env.sources,
     )
-    if env.faults:
-        raise SettingsError(env.faults)
-    return settings
 
 
 def _managed(env: Environment, admin_key: Secret | None) -> bool:
@@ -176,9 +185,23 @@ def _managed(env: Environment, admin_key: Secret | None) -> bool:
 def _redis(env: Environment) -> Secret | None:
     """Where the shared state is. The URL holds a password more often than not, so that no fault shows it."""
     url = env.secret("REDIS_URL")
-    if url and not url.reveal().startswith(("redis://", "rediss://", "redis+", "rediss+", "unix://")):
-        env.faults.append("REDIS_URL: expected a URL such as redis://HOST:6379/0; what is set (not shown) is none")
+    try:
+        if url:
+            redis_address.read(url.reveal())
+    except redis_address.AddressError as error:
+        env.faults.append(f"REDIS_URL: {error}")
     return url
+
+
+def _proxies(env: Environment, environ: Mapping[str, str]) -> Proxies:
+    """Who stands in between. The lower spelling counts, even if it is empty."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        env.named(name if name in environ else name.upper())
+    try:
+        return proxies.read(environ)
+    except ProxyError as error:
+        env.faults.append(str(error))
+        return DIRECT
 
 
 def _strategy(text: str) -> str:
@@ -289,4 +312,8 @@ def routing_state(settings: Settings) -> Mapping[str, str]:
         f"requests in {health.window:g} s; for {health.cooldown:g} s, at most {health.longest:g} s",
         "hedging": f"on (at most {hedging.spend:.0%} on top)" if hedging.enabled else "off",
     }
-    return {**state, "idle": f"no member has a key: {', '.join(idle)}"} if idle else state
+    if idle:
+        state["idle"] = f"no member has a key: {', '.join(idle)}"
+    if between := settings.proxies.by_scheme:
+        state["proxies"] = ", ".join(f"{scheme} by {proxy.host}:{proxy.port}" for scheme, proxy in between.items())
+    return state

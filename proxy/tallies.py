@@ -47,7 +47,7 @@ class Spread:
 
 
 class _Family(Collector, Generic[T]):
-    """One metric: a child for each combination of its labels' values; the one without labels is there from the start."""
+    """One metric: a child for each combination of its labels' values; without labels, one that is there at once."""
 
     def __init__(self, name: str, meaning: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
         self._name, self._meaning, self._labels = name, meaning, tuple(labels)

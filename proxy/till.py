@@ -62,11 +62,10 @@ class Till:
     ) -> Held:
         """Hold the money for one attempt. Raises `Failure`: too little left, no price, or no store to ask.
 
-        `quote` is None where the price is not known. `tighten` counts the prompt more exactly, which takes a while: it
-        is asked only when the cheap bound does not fit.
+        `entry` names the version of `price`. `quote` is None where that is not known. `tighten` counts the prompt more
+        exactly, which takes a while: it is asked only when the cheap bound does not fit.
         """
         limits = self._purse.of(entry)
-        entry = msgspec.structs.replace(entry, price=price.version if price else None)
         if not limits:
             return self._unheld(entry, price, quote, ())
         if price is None or quote is None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import msgspec
 import structlog
@@ -90,12 +89,13 @@ class Exchange(msgspec.Struct):
         toll.awaited = False
         self.asking -= 1
         if not self.asking:
-            self._took("vendors", now - self.since)
+            self._waited(now)
 
     def held(self, seconds: float) -> None:
         """So long it took to hold the money; of who is only asked beside another, nobody waits for it."""
-        if not self.asking:
-            self._took("hold", seconds)
+        if not self.asking and self.spoken is None:
+            timings = self.record.timings
+            timings.hold = round(timings.hold + seconds * 1000, 3)
 
     def apart(self, seconds: float) -> None:
         """So long it waited for who is neither we nor a vendor; while one is asked, that is the vendor's time."""
@@ -104,18 +104,15 @@ class Exchange(msgspec.Struct):
 
     def paused(self, seconds: float) -> None:
         """So long it waited for a rate limit, or until a retry."""
-        self._took("queue", seconds)
+        if self.spoken is None:
+            timings = self.record.timings
+            timings.queue = round(timings.queue + seconds * 1000, 3)
 
-    def _took(self, what: Literal["vendors", "hold", "queue"], seconds: float) -> None:
-        if self.spoken is not None:
-            return
-        timings, milliseconds = self.record.timings, seconds * 1000
-        if what == "vendors":
-            timings.vendors = round(timings.vendors + milliseconds, 3)
-        elif what == "hold":
-            timings.hold = round(timings.hold + milliseconds, 3)
-        else:
-            timings.queue = round(timings.queue + milliseconds, 3)
+    def _waited(self, now: float) -> None:
+        """For vendors, until now."""
+        if self.spoken is None:
+            timings = self.record.timings
+            timings.vendors = round(timings.vendors + (now - self.since) * 1000, 3)
 
     def tokens(self, prompt: int) -> int:
         """How many it took, as far as is known by now. What no vendor has told goes by a guess of the `prompt`, and by
@@ -140,7 +137,7 @@ class Exchange(msgspec.Struct):
         """This one has something to say: nobody else will."""
         self.answered(toll, now)
         if self.asking:  # of two that are asked at once, the other has not answered
-            self._took("vendors", now - self.since)
+            self._waited(now)
         if self.spoken is not None and self.spoken is not toll:
             raise asyncio.CancelledError  # it was cancelled, and somebody on its way has swallowed that
         self.spoken = toll
@@ -168,6 +165,7 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
             model=ledger.name(model),
             served=ledger.name(target.model),
             owner=self.replica,
+            price=price.version if price is not None else None,
         )
         quote = self._quote(call, target, price, exchange) if price is not None else None
 
@@ -184,7 +182,7 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
         fetched = sum(len(image.data) for image in images.values()) if images else 0
         envelope = exchange.envelope
         media = tokens.media(envelope)
-        found = envelope.marks if call.body is envelope.raw else marks.read(call.body)
+        found = call.marks if call.marks is not None else marks.read(call.body)
         prompt = tokens.prompt_bound(call.body, media, target, fetched=fetched, found=found)
         return quoted(
             prompt,
@@ -274,9 +272,9 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
             code=code,
             last=last,
             first=record.first_part if last else None,
-            total=round((self.clock() - record.started) * 1000, 3),
+            total=record.total if last else round((self.clock() - record.started) * 1000, 3),
         )
-        if toll.end.free or toll.end.told:
+        if toll.end.told or toll.end.free:
             entry = self.till.settle(held, toll.end)
             if last and not toll.end.free:
                 record.usage, record.cost_nano = entry.usage, entry.cost

@@ -10,12 +10,12 @@ from adapters.base import Failure, Kind
 from proxy.attempts import Failed, Plan, RetryBudget, Rounds, Try, Wait, attempts, jitter, limited, nobody, opening
 from proxy.catalog import Route
 from proxy.chooser import Chooser
-from proxy.fleet import Fleet, Ticket
+from proxy.fleet import Fleet
 from proxy.forward import Errand, Forward
 from proxy.health import ratelimit
 from proxy.hedges import Hedges
 from proxy.queue import Queue
-from proxy.race import Race, alone
+from proxy.race import Race
 from proxy.resilience import Retries
 from proxy.routing import Candidate, Choice, Need
 from proxy.routing.need import need as needed
@@ -171,7 +171,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         """Ask one candidate after the other, as the plan says."""
         hedge = self.hedges.after(choice.order, trip.need) if self.hedges.enabled else None
         step: Try | Wait = opening(choice.order, hedge)
-        put_off = set[int]()
+        put_off: set[int] = set()
         plan: Plan | None = None  # made when it is wanted: most requests end with the first step
         while True:
             failed: Failed | None = ()
@@ -206,19 +206,21 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         Raises the `Failure` of who failed while the client was hearing it.
         """
         exchange, first, second = trip.exchange, step.first, step.second
-        ticket = await self._begin(trip, first, force=id(first) in put_off)
-        if ticket is None:
+        errand = await self._begin(trip, first, force=id(first) in put_off)
+        if errand is None:
             put_off.add(id(first))
             return ()
         if second is None:
-            failure = await alone(self._ask(trip, first, ticket))
-            if failure is None:
+            try:  # `Race` for one, without a task of its own
+                await self._ask(errand)
+            except Failure as alone:
+                failures: list[Failure | None] = [alone]
+            else:
                 return None
-            failures: list[Failure | None] = [failure]
         else:
             exchange.race = Race()
             failures = await exchange.race.run(
-                partial(self._ask, trip, first, ticket), partial(self._hedge, trip, second), step.after
+                partial(self._ask, errand), partial(self._hedge, trip, second), step.after
             )
         failed = [(who, failure) for who, failure in zip((first, second), failures, strict=False) if who and failure]
         if exchange.spoken is None:
@@ -228,10 +230,10 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
                 raise failure  # of two at once the other may have failed: that is no matter of the client
         return None
 
-    async def _begin(self, trip: Trip, candidate: Candidate, *, force: bool) -> Ticket | None:
+    async def _begin(self, trip: Trip, candidate: Candidate, *, force: bool) -> Errand | None:
         target, stream = candidate.target, trip.need.stream
         timings = self.forward.timeouts.of(target)
-        return await self.fleet.begin(
+        ticket = await self.fleet.begin(
             target.provider,
             candidate.model,
             ratelimit.needs(trip.need.prompt, int(candidate.expected.output)),
@@ -239,9 +241,10 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
             stream=stream,
             force=force,
         )
+        return None if ticket is None else Errand(candidate, trip.exchange, ticket, timings)
 
-    async def _ask(self, trip: Trip, candidate: Candidate, ticket: Ticket) -> None:
-        errand = Errand(candidate, trip.exchange, ticket)
+    async def _ask(self, errand: Errand) -> None:
+        exchange, candidate = errand.exchange, errand.candidate
         began = self.clock()
         outcome, message = "cancelled", None
         try:
@@ -253,14 +256,13 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
                 errand.toll.failure = failure
             raise
         except asyncio.CancelledError:
-            if errand.toll is not None and trip.exchange.spoken not in (None, errand.toll):
+            if errand.toll is not None and exchange.spoken not in (None, errand.toll):
                 outcome = HEDGE_LOST
-                self.forward.tolls.lose(errand.toll, trip.exchange)
+                self.forward.tolls.lose(errand.toll, exchange)
             raise
         finally:
             took = round((self.clock() - began) * 1000, 3)
-            target = candidate.target
-            record = trip.exchange.record
+            target, record = candidate.target, exchange.record
             at = round((began - record.started) * 1000, 3)
             record.attempts.append(Attempt(target.provider, target.model, outcome, took, message, at, candidate.model))
 
@@ -270,9 +272,9 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         if not self.hedges.begin(candidate, trip.need):
             return
         record.decision = record.decision and msgspec.structs.replace(record.decision, hedged=True)
-        ticket = await self._begin(trip, candidate, force=True)
-        assert ticket is not None
-        await self._ask(trip, candidate, ticket)
+        errand = await self._begin(trip, candidate, force=True)
+        assert errand is not None
+        await self._ask(errand)
 
     async def _give_back(self, exchange: Exchange, failed: Failed) -> None:
         """Others follow: the money of those who failed may be needed for them."""

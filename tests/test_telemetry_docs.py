@@ -78,6 +78,7 @@ EVENTS = {
     "telemetry lost": "the collector does not take what is sent",
     "telemetry not made": "a fault of ours: of a request no span was made",
     "the store is whole again": "the counters of the store are those of the journals",
+    "usage not believed": "a vendor told more tokens than its model can take in: what was heard was counted instead",
 }
 
 

@@ -22,7 +22,6 @@ from adapters.base import Call, Failure, Stamp, Usage
 from adapters.completion import Chunks, custom_input, encode, without_fence
 from adapters.flow import Flow
 
-
 _FENCE = "```"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

@@ -103,8 +103,8 @@ def _run(
     def announce(port: int) -> None:
         url = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{port}"
         process = {"pid": os.getpid()} if worker else {}
-        doors = {"url": f"{url}/v1", "dashboard": f"{url}/dashboard"}
-        log.info("listening", **process, **doors, version=__version__, **state(settings))
+        dashboard = f"{url}/dashboard"
+        log.info("listening", url=f"{url}/v1", dashboard=dashboard, version=__version__, **process, **state(settings))
         if control is not None:
             from proxy.demo import snippets
 

@@ -104,7 +104,7 @@ class Fleet:
 
     def quiet(self, way: Way, now: int) -> bool:
         """Whether nothing speaks against asking there: no circuit, no wait that a vendor has asked for, no stall."""
-        return way.quiet(self.policy, now, self._clock())
+        return way.quiet(self._view.policy, now, self._clock())
 
     async def begin(
         self,
@@ -124,11 +124,14 @@ class Fleet:
         """
         way, number = self.way(provider, model), next(self._numbers)
         probes: dict[str, str] = {}
-        half_open = way.state(self.now()) == "half_open"
-        if half_open and not await self._admitted(way, f"{self._replica}/{number}", probes) and not force:
-            return None
+        sinces = way.sinces
+        if not way.closed:
+            half_open = way.state(self.now()) == "half_open"
+            if half_open and not await self._admitted(way, f"{self._replica}/{number}", probes) and not force:
+                return None
+            sinces = way.sinces
         way.waiting.begin(number, Sent(self._clock(), first_byte, stream))
-        return Ticket(provider, model, way, number, probes, way.sinces, needed)
+        return Ticket(provider, model, way, number, probes, sinces, needed)
 
     async def _admitted(self, way: Way, probe: str, probes: dict[str, str]) -> bool:
         """A place in each circuit that is half-open, or none at all."""
@@ -154,7 +157,8 @@ class Fleet:
     def sent(self, ticket: Ticket) -> None:
         """It goes out: what it needs is taken off what the vendor's limits have left, until they are told anew: here,
         not for the others."""
-        ticket.way.spend(ticket.needed, self.now())
+        if ticket.way.windows:  # else there is nothing to take it off
+            ticket.way.spend(ticket.needed, self.now())
 
     def answered(self, ticket: Ticket) -> None:
         """Its first part has come."""
@@ -170,7 +174,7 @@ class Fleet:
             well = outcome.failure is None and not outcome.left
             if well:
                 way.waiting.answered(ticket.number, self._clock())
-            if well and way.calm(ticket.sinces) and not ratelimit.scarce(outcome.windows):
+            if well and way.calm(ticket.sinces) and not (outcome.windows and ratelimit.scarce(outcome.windows)):
                 self._lay_aside(way, outcome)
                 return
             self.gather()

@@ -35,6 +35,7 @@ class Way:
         self._of: Cells = (Cell(), Cell(), Cell())  # that `_sinces` was made of
         self._sinces: Mapping[str, int] = {}
         self._calm = True
+        self.closed = True  # all of its circuits; as of `sinces`
         self._quiet = True  # closed, with all of its traffic, not blocked: as `_base` says
 
     @property
@@ -67,17 +68,15 @@ class Way:
     @property
     def sinces(self) -> Mapping[str, int]:
         """Since when its circuits are as they are now."""
-        if not self._same():
+        # The cells change ten times a second, not with each request.
+        model, provider, line = self._of
+        if model is not self._model.seen or provider is not self._provider.seen or line is not self._line.seen:
             circuits = {scope: sheet.seen.circuit for scope, sheet in self.sheets.items()}
             self._sinces = {scope: circuit.since for scope, circuit in circuits.items()}
-            self._calm = not any(circuit.opened or circuit.consecutive for circuit in circuits.values())
+            self.closed = not any(circuit.opened for circuit in circuits.values())
+            self._calm = self.closed and not any(circuit.consecutive for circuit in circuits.values())
             self._of = (self._model.seen, self._provider.seen, self._line.seen)
         return self._sinces
-
-    def _same(self) -> bool:
-        """Whether `sinces` is of the cells as they are now: they change ten times a second, not with each request."""
-        model, provider, line = self._of
-        return model is self._model.seen and provider is self._provider.seen and line is self._line.seen
 
     def calm(self, sinces: Mapping[str, int]) -> bool:
         """Whether an answer, to what was sent when the circuits were as old as `sinces`, can change none of them."""

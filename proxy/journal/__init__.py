@@ -219,14 +219,15 @@ class Journal:
         """The file to write to; a new one when the day is over."""
         if not self._logs:
             raise JournalError("the journal is not open")
-        now = self._wall()
-        if now >= self._next_day or self._logs[-1].size >= self._full:
+        log, now = self._logs[-1], self._wall()
+        if now >= self._next_day or log.size >= self._full:
             try:
                 self._turn(now, os.O_EXCL)
             except OSError as error:  # the old one will do for a while
                 self._next_day, self._full = now + _RETRY, self._full + LARGEST
                 structlog.get_logger().warning("journal goes on in an old file", why=str(error))
-        return self._logs[-1]
+            return self._logs[-1]
+        return log
 
     def _turn(self, now: float, flags: int) -> None:
         """Open the file of today. Raises `OSError`."""

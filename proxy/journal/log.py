@@ -96,17 +96,17 @@ class Log:
 
     def write(self, letter: bytes, body: bytes, id: str) -> Place:
         """Add a record of this id, and say where it is. Raises `JournalError`."""
-        line = _line(letter, body)
-        place = self._place()
-        if self._torn:
-            line = b"\n" + line
+        line = b"%08x %b %b\n" % (zlib.crc32(body, _BEFORE[letter]), letter, body)
+        torn, place = self._torn, self._next
+        if torn:
+            line, place = b"\n" + line, self._place()
         try:
             written = os.write(self._fd, line)
         except OSError as error:
             raise self._unwritten(letter, id, error.strerror) from error
         self.dirty = True
         if written == len(line):
-            self._next, self._torn = Place(place.offset + written - self._torn, place.line + 1), False
+            self._next, self._torn = Place(place.offset + written - torn, place.line + 1), False
             return place
         self._next = Place(self.size + written, self._next.line + line.count(b"\n", 0, written))
         self._torn = line[written - 1 : written] != b"\n"
@@ -220,9 +220,8 @@ def take(path: Path, flags: int) -> Log | None:
     return log
 
 
-def _line(letter: bytes, body: bytes) -> bytes:
-    text = b"%b %b" % (letter, body)
-    return b"%08x %b\n" % (zlib.crc32(text), text)
+# The checksum of what stands before the JSON: so nothing is put together only to be counted.
+_BEFORE = {letter: zlib.crc32(b"%b " % letter) for letter in _NAMES}
 
 
 def _body(line: bytes) -> bytes | None:

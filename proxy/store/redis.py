@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -36,6 +36,7 @@ from proxy.store import (
 from proxy.store.redis_board import Bell, RedisBoard, channel
 from proxy.store.redis_lane import Lane
 from proxy.store.redis_money import PREFIX, Money, acts, script
+from proxy.store.redis_pool import pool_of
 from proxy.store.redis_quota import Quotas
 
 _STATE = f"{PREFIX}:state:"
@@ -76,10 +77,10 @@ class RedisStore:
         idle: float = 1.0,
     ) -> None:
         self._most_states = most_states
-        pool = BlockingConnectionPool.from_url(
+        self._pool = pool = pool_of(  # kept: its connections, made of its words below, know it but do not hold it
             url,
-            max_connections=_CONNECTIONS,
-            timeout=timeout,
+            most=_CONNECTIONS,
+            wait=timeout,
             decode_responses=True,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,

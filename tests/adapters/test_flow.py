@@ -152,12 +152,32 @@ def test_what_is_learnt_on_a_walk_is_known_at_once():
     assert walked == [ODD[:-2], event(b"a")[:-2], ["b", "c"], b"\n"]
 
 
-def test_who_changes_what_events_look_like_all_the_time_is_read():
-    found, walked = Flow(), []
+def test_what_is_learnt_behind_known_ones_is_known_at_once_too():
+    found, walked = known(event()), []
     other = event().replace(b"chatcmpl-1", b"chatcmpl-2")
-    for one, _, texts in found.walk((event(b"a") * 2 + other * 2) * 20):
+    for one, _, texts in found.walk(event() + other * 3 + event()):
         walked.append(texts or one)
-        if one:
+        if one.startswith(other[:40]):
             found.learn(one, TEXT)
-    assert b"" not in walked
-    assert len(walked) > 40
+    assert walked == [event()[:-2], other[:-2], ["x", "x"], event()[:-2]]
+
+
+class Counting(Flow):
+    """One that says how often it has looked at more than the beginning of an event."""
+
+    looks = 0
+
+    def take(self, whole: bytes, at: int = 0) -> tuple[int, list[bytes], list[str]]:
+        found = super().take(whole, at)
+        self.looks += found[0] > at
+        return found
+
+
+def test_who_changes_what_events_look_like_all_the_time_is_read():
+    found, events = Counting(), 0
+    other = event().replace(b"chatcmpl-1", b"chatcmpl-2")
+    for one, _, _ in found.walk((event(b"a") * 2 + ODD + other * 2) * 20):
+        events += 1
+        found.learn(one, TEXT)
+    assert events == 100
+    assert found.looks == flow.LOOKS

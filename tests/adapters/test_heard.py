@@ -161,6 +161,15 @@ def test_what_texts_are_wrapped_in_may_change():
     assert found.text() == ("abced", "")
 
 
+def test_its_size_is_right_however_often_it_was_asked_for():
+    found = heard(said("a"))
+    for text in "bcd":
+        assert found.size == len(found.text()[0])
+        found.add(said(text))
+    assert found.size == 4
+    assert found.text() == ("abcd", "")
+
+
 @pytest.mark.parametrize("most", [0, 1, 4, 5, 6, 99, 100, 10_000])
 def test_whether_it_exceeds_something_is_as_its_size_says(most):
     found = heard(*[said("a")] * 5)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import envelope, marks
+from adapters import ADAPTERS, envelope, marks
+from adapters.base import NOTHING, Capabilities, Target
 
 WORDS = (
     *("role", "name", "tools", "functions", "output_config", "response_format", "generationConfig", "cache_control"),
@@ -151,6 +152,41 @@ def test_no_word_of_a_letter_is_lost_in_its_outline(messages, compact):
     assert least.words <= found.words <= whole.words
     assert least.roles <= found.roles <= whole.roles
     assert least.names <= found.names <= whole.names
+
+
+SAID = [
+    {"messages": [{"role": "user", "content": "Hi"}]},
+    {"messages": [{"role": "user", "content": CODE}]},
+    {"messages": [{"role": "developer", "content": "Hi"}, {"role": "user", "content": "Hi", "name": "me"}]},
+    {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": CODE, "cache_control": {"type": "ephemeral"}}]}
+        ]
+    },
+    {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        "stream": True,
+    },
+]
+
+
+@pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"])
+@pytest.mark.parametrize("said", SAID, ids=["few words", "many", "names", "a cache mark", "tools"])
+@pytest.mark.parametrize("escaped", [False, True], ids=["plain", "escaped"])
+def test_a_request_leaves_with_the_marks_of_its_body(said, vendor, escaped):
+    letter = sealed(said)
+    if escaped:
+        letter = envelope.seal(letter.raw.replace(b'"role"', rb'"r\u006fle"'))
+    target = Target(
+        provider=vendor, vendor=vendor, model="other", capabilities=Capabilities(), context=100_000, max_output=1_000
+    )
+    call = ADAPTERS[vendor, "chat"].request(letter, target, NOTHING)
+    whole = marks.read(in_no_text(call.body))
+    assert call.marks is not None
+    assert call.marks.words >= whole.words
+    assert call.marks.roles >= whole.roles > 0
+    assert call.marks.names >= whole.names
 
 
 @given(JSON, st.booleans())

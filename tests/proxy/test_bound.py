@@ -11,7 +11,7 @@ from proxy.budget import PART
 from proxy.cost import Hints, Rate, cost
 from proxy.ledger import Entry
 from proxy.prices import Price, convert
-from proxy.tokens import Media, allowance
+from proxy.tokens import TEXT, Media, allowance
 
 TARGET = Target(
     provider="openai", vendor="openai", model="gpt-4o", capabilities=Capabilities(), context=128_000, max_output=16_384
@@ -102,6 +102,9 @@ def test_a_search_may_read_as_much_as_the_model_can():
     ("body", "media", "model", "expected"),
     [
         (b"{}", NOTHING, "gpt-4o", Hints()),
+        (b"{}", TEXT, "gpt-4o", Hints()),
+        (b'{"cache_control":{"type":"ephemeral"}}', TEXT, "claude", Hints(cache_5m=True)),
+        (b"{}", TEXT, "gpt-4o-search-preview", Hints(searches=10)),
         (b'{"cache_control":{"type":"ephemeral"}}', NOTHING, "claude", Hints(cache_5m=True)),
         (b'{"cache_control":{"ttl":"1h"}}', NOTHING, "claude", Hints(cache_5m=True, cache_1h=True)),
         (b'{"prompt_cache_retention":"24h"}', NOTHING, "gpt-5", Hints(cache_12h=True)),

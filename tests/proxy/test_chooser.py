@@ -65,7 +65,9 @@ async def test_what_is_remembered_of_a_choice_is_what_would_be_chosen(tmp_path, 
                 assert decision.order == tuple(one.name for one in usual.order)
                 said.add(what)
         by_name = name in ("am", "a/am")
-        assert ("plain" in said) is (by_name and (ill in ("nothing", "a was reset") or (name == "a/am" and ill[0] != "a")))
+        assert ("plain" in said) is (
+            by_name and (ill in ("nothing", "a was reset") or (name == "a/am" and ill[0] != "a"))
+        )
         assert "a task" not in said
         assert "too long" not in said
 
@@ -77,7 +79,9 @@ async def test_prices_are_those_of_the_day(tmp_path):
         first = chooser.quiet(route, PLAIN, caller="", when=NOON)
         again = chooser.quiet(route, PLAIN, caller="", when=NOON + 1)
         later = chooser.quiet(route, PLAIN, caller="", when=NOON + 86_400)
-        assert first is not None and again is not None and later is not None
+        assert first is not None
+        assert again is not None
+        assert later is not None
         assert first[0] is again[0]
         assert first[0] is not later[0]
 

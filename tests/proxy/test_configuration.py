@@ -51,6 +51,10 @@ ENVIRON = {
     "TOLLHOUSE_KEY_SECRET": f"pepper-{CANARY}",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
     "TOLLHOUSE_ALLOW_ANONYMOUS": "false",
+    "HTTPS_PROXY": f"https://user:{CANARY}@proxy.example:8443/{CANARY}?{CANARY}",
+    "https_proxy": " ",
+    "all_proxy": f"http://{CANARY}:word@[::1]:3128",
+    "NO_PROXY": "example.com, .below.example:8443, 10.0.0.0/8, ::1, https://localhost:1",
 }
 
 
@@ -137,6 +141,14 @@ def test_each_variable_is_one_that_is_read():
         ("spending.least_output", 64, "file", "FILE"),
         ("data_dir", ".tollhouse", "default", None),
         ("anonymous", False, "environment", "TOLLHOUSE_ALLOW_ANONYMOUS"),
+        ("proxies.http", "http://[::1]:3128", "environment", "all_proxy"),
+        ("proxies.https", "http://[::1]:3128", "environment", "all_proxy"),
+        (
+            "proxies.exceptions",
+            ["example.com", ".below.example:8443", "10.0.0.0/8", "::1/128", "https://localhost:1"],
+            "environment",
+            "NO_PROXY",
+        ),
         ("telemetry", True, "environment", "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ("timeouts.total", 600.0, "file", "FILE"),
         ("timeouts.first_byte", None, "default", None),
@@ -198,6 +210,24 @@ def test_a_client_key_is_found_by_its_name(full):
 def test_no_secret_is_shown_anywhere(full):
     assert CANARY not in msgspec.json.encode(list(full.values())).decode()
     assert CANARY not in repr(full)
+
+
+@pytest.mark.parametrize(
+    ("environ", "http", "https"),
+    [
+        ({}, (None, None), (None, None)),
+        ({"HTTPS_PROXY": "https://u:p@one:1"}, (None, None), ("https://one:1", "HTTPS_PROXY")),
+        ({"http_proxy": "one", "HTTP_PROXY": "two"}, ("http://one:80", "http_proxy"), (None, None)),
+        (
+            {"https_proxy": "https://one", "ALL_PROXY": "two:2"},
+            ("http://two:2", "ALL_PROXY"),
+            ("https://one:443", "https_proxy"),
+        ),
+    ],
+)
+def test_a_proxy_is_shown_without_who_uses_it_and_with_its_variable(environ, http, https):
+    found = {row.name: (row.value, row.source) for row in rows(load(environ))}
+    assert (found["proxies.http"], found["proxies.https"]) == (http, https)
 
 
 def test_with_nothing_set_everything_is_there_and_is_a_default():

@@ -85,6 +85,18 @@ async def test_a_client_that_leaves_later_cancels_whoever_serves_it() -> None:
     assert down.left
 
 
+async def test_who_reads_nothing_for_too_long_has_left() -> None:
+    down = Line(b"{}").down()
+
+    async def write() -> None:
+        down.bound(-5.0)  # its time is over; a moment is given all the same
+        await asyncio.Event().wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(write())
+    assert down.left
+
+
 async def test_a_client_that_was_answered_may_leave() -> None:
     line = Line(b"{}")
     down = line.down()

@@ -63,6 +63,11 @@ def test_a_long_answer_of_long_ago_does_not_count_for_good():
     assert habits.expect("ann", "m", None).output == pytest.approx(100, rel=0.2)
 
 
+def test_a_model_that_was_not_asked_for_long_is_soon_judged_by_what_it_gives_now():
+    habits = taught(("ann", "m", 10_000, 50), ("ann", "n", 100, 1_000), ("ann", "m", 100, 3))
+    assert habits.expect("ann", "m", None).output < 200
+
+
 def test_what_others_do_in_the_meantime_does_not_fade_it():
     habits = taught(*[("ann", "m", 5_000, 1), ("ann", "n", 100, 1)] * 20)
     before = habits.expect("ann", "m", None).output

@@ -16,7 +16,6 @@ from proxy.tokenizer import Tokenizer
 from tests.proxy.accounts import entry
 
 
-
 def target(provider: str) -> Target:
     return Target(
         provider=provider, vendor="openai", model="gpt-4o", capabilities=Capabilities(), context=9_999, max_output=9_999

@@ -45,7 +45,7 @@ async def relay(at: Desk, vendor: Vendor, call: Sent, client: Client, deadline: 
     [candidate] = chooser.candidates(chooser.route("one"), Need(), caller="", when=1)
     ticket = await at.gate.trips.fleet.begin("a", "am", {})
     assert ticket is not None
-    errand = Errand(candidate, exchange, ticket)
+    errand = Errand(candidate, exchange, ticket, forward.timeouts.general)
     toll = await forward.tolls.take(call, candidate.target, exchange)
     sending = msgspec.structs.replace(call, path="/chat/completions", body=b"{}")
     try:

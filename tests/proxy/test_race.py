@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.base import Failure, Kind
-from proxy.race import Race, alone
+from proxy.race import Race
 
 pytestmark = pytest.mark.anyio
 
@@ -148,9 +148,3 @@ async def test_a_bug_is_raised_not_told_as_a_failure():
 
     with pytest.raises(ZeroDivisionError):
         await track.race.run(broken, track.runner("b"), LATER)
-
-
-async def test_alone_tells_how_it_failed():
-    track = Track()
-    assert await alone(track.runner("a")()) is None
-    assert await alone(track.runner("a", "", DOWN)()) is DOWN

@@ -5,6 +5,7 @@
 
 import asyncio
 import gc
+import re
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,12 +41,13 @@ class House:
             warnings.simplefilter("ignore")
             self.wiring = Wiring(self.read(), (), Clocks(lambda: 1.0, lambda: NOW, Random(1)), None)
 
-    def read(self) -> Settings:
+    def read(self, **more: str) -> Settings:
         self.reads += 1
         environ = {
             "OPENAI_API_KEY": "sk-x",
             "TOLLHOUSE_DATA_DIR": str(self._directory),
             "TOLLHOUSE_PRICING": str(self.prices),
+            **more,
         }
         return load(environ, config=str(self.config))
 
@@ -134,6 +136,54 @@ async def test_a_name_and_the_model_that_it_stands_for_are_there_at_the_same_tim
     house.config.write_text("aliases: {newer: gpt-new}\n")
     await watch.reload()
     assert (house.aliases, house.models) == (["newer"], ["gpt-new"])
+    await watch.close()
+
+
+FIRMS = {
+    "drain_seconds": ("TOLLHOUSE_DRAIN_SECONDS", "7"),
+    "drain_notice_seconds": ("TOLLHOUSE_DRAIN_NOTICE_SECONDS", "7"),
+    "data_dir": ("TOLLHOUSE_DATA_DIR", "elsewhere"),
+    "redis_url": ("REDIS_URL", "redis://canary@127.0.0.1:1"),
+    "log_level": ("TOLLHOUSE_LOG_LEVEL", "error"),
+}
+
+
+@pytest.mark.parametrize("name", FIRMS)
+async def test_what_is_bound_at_the_start_is_refused_and_nothing_else_of_that_change_is_taken(
+    house: House, name: str
+) -> None:
+    house.config.write_text(SECOND)
+    variable, value = FIRMS[name]
+    watch = house.watched(read=lambda: house.read(**{variable: value}))
+    with pytest.raises(Refused, match=f"^`{name}` has changed, which needs a restart") as refused:
+        await watch.reload()
+    assert "canary" not in str(refused.value)
+    assert house.aliases == ["first"]
+    await watch.close()
+
+
+LISTENER = (Path(__file__).resolve().parents[2] / "proxy" / "listener.py").read_text()
+
+
+@pytest.mark.parametrize("limit", sorted(set(re.findall(r"\blimits\.(\w+)", LISTENER)) - {"Limits"}))
+async def test_a_limit_of_the_listener_needs_a_restart(house: House, limit: str) -> None:
+    watch = house.watched()
+    house.config.write_text(f"{SECOND}limits: {{{limit}: 7}}\n")
+    with pytest.raises(Refused) as refused:
+        await watch.reload()
+    assert refused.value.faults == (
+        f"`limits.{limit}` has changed, which needs a restart; nothing of this change was applied",
+    )
+    assert house.aliases == ["first"]
+    await watch.close()
+
+
+async def test_a_limit_of_requests_is_in_force_at_once(house: House) -> None:
+    watch = house.watched()
+    house.config.write_text("limits: {body: 7, depth: 7, concurrent: 7}\n")
+    assert {change.name for change in await watch.reload()} == {
+        *("aliases", "aliases.first", "limits.body", "limits.depth", "limits.concurrent")
+    }
     await watch.close()
 
 

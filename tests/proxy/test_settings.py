@@ -116,6 +116,15 @@ def test_a_variable_is_obeyed(name, value, field, expected):
         ),
         ("LLM_DAILY_BUDGET", "five", f"{DOLLARS}'five'"),
         ("LLM_MONTHLY_BUDGET", "0", f"{DOLLARS}'0'"),
+        (
+            "REDIS_URL", "redis+cluster://:canary@h",
+            "expected redis, rediss, unix, redis+sentinel or rediss+sentinel before ://; "
+            "of a cluster, the URL of the node that has the slot",
+        ),
+        (
+            "REDIS_URL", "redis+sentinel://:canary@h",
+            "expected redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DB; this (not shown) is not",
+        ),
         ("REDIS_URL", "localhost:6379", "expected a URL such as redis://HOST:6379/0; what is set (not shown) is none"),
         ("TOLLHOUSE_CLIENT_KEYS", " , ,", "expected keys, separated by commas; there is none"),
         ("TOLLHOUSE_CLIENT_KEYS", "a b", "expected keys of printable ASCII without spaces, separated by commas"),
@@ -613,6 +622,22 @@ def test_the_state_at_the_start_says_how_candidates_are_chosen(tmp_path):
 def test_the_state_without_groups_is_short():
     state = routing_state(load(ONE))
     assert (state["groups"], state["hedging"], "idle" in state) == ("none", "off", False)
+
+
+# --- proxies between us and the vendors
+
+
+def test_the_state_tells_of_proxies_and_of_no_password():
+    environ = {**ONE, "HTTPS_PROXY": f"http://user:{KEY}@proxy.example:3128", "http_proxy": "other.example"}
+    state = routing_state(load(environ))
+    assert state["proxies"] == "http by other.example:80, https by proxy.example:3128"
+    assert "proxies" not in routing_state(load(ONE))
+
+
+def test_a_proxy_that_cannot_be_used_is_a_fault_like_any_other():
+    said = faults({**ONE, "ALL_PROXY": f"socks5://user:{KEY}@proxy.example", "LLM_DAILY_BUDGET": "much"})
+    assert [one.partition(":")[0] for one in said] == ["ALL_PROXY", "LLM_DAILY_BUDGET"]
+    assert KEY not in "".join(said)
 
 
 # --- the README

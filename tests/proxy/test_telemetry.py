@@ -15,12 +15,13 @@ from proxy.routing import Out
 from proxy.telemetry import FIELDS, Attempt, Decision, Record, Timings, line
 from tests.tollhouse import PATIENCE, ROOT, Tollhouse, surroundings
 
+START = "from proxy.telemetry import *; from proxy.log import configure, log_request"
 SAY = "import structlog; log = structlog.get_logger()\n"
 
 
 def said(code: str, *, format: str = "json", level: str = "info") -> str:
     """What a fresh process with this log writes to standard error."""
-    start = f"from proxy.telemetry import *; from proxy.log import configure, log_request; configure({format!r}, {level!r})\n"
+    start = f"{START}; configure({format!r}, {level!r})\n"
     done = subprocess.run(
         [sys.executable, "-c", start + SAY + code],
         cwd=ROOT, env=surroundings({"COLUMNS": "200"}), capture_output=True, text=True, timeout=PATIENCE,
@@ -276,7 +277,7 @@ def test_a_log_that_nobody_reads_any_more_fails_nobody(format):
     read, write = os.pipe()
     os.close(read)
     code = (
-        f"from proxy.telemetry import *; from proxy.log import configure, log_request; configure({format!r}, 'info'); log_request(Record('req_1', 0.0)); "
+        f"{START}; configure({format!r}, 'info'); log_request(Record('req_1', 0.0)); "
         "import os; os.write(1, b'still here'); os._exit(0)"
     )
     try:

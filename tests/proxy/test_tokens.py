@@ -128,6 +128,16 @@ def test_a_picture_in_disguise_is_found():
     assert tokens.media(envelope.seal(raw.replace("image", r"im\u0061ge").encode())) == Media(images=1)
 
 
+def test_a_letter_that_says_a_thing_twice_is_unknown():
+    raw = letter(image("https://x.test")).raw
+    assert tokens.media(envelope.seal(raw.replace(b'"role"', b'"content": "Hi", "role"'))) == UNKNOWN
+
+
+def test_all_texts_of_a_body_are_counted_apart():
+    body = rb'{"a":["b\n",1,{"c":null}],"d":true}'
+    assert sorted(tokens.texts(body).split("\0")) == ["a", "b\n", "c", "d"]
+
+
 def test_a_letter_that_cannot_be_opened_is_unknown():
     assert tokens.media(envelope.seal(b'{"model":"m","messages":"\\"image"}')) == UNKNOWN
 

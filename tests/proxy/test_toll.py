@@ -248,6 +248,14 @@ async def test_a_request_whose_time_was_over_before_it_was_sent_costs_nothing(tm
     assert (row.cost, row.unproven, row.estimated) == (0, 0, False)
 
 
+async def test_a_model_has_the_time_that_its_own_row_says_and_no_more(tmp_path):
+    row = "timeouts: {first_byte: 20, first_byte_plain: 20, models: {a/am: {first_byte_plain: 0.1}}}\n"
+    async with desk(tmp_path, ONCE + row) as at:
+        at.a.plays.append(silence)
+        client = await at.asked(headers={"x-tollhouse-timeout": "10"})
+        assert (client.status, client.headers["x-tollhouse-provider"]) == (200, "b")
+
+
 async def test_a_second_that_could_not_be_asked_in_time_costs_nothing(tmp_path):
     """The first takes all the time there is; it has worked, and what it did is estimated."""
     async with desk(tmp_path, QUICK, budget=RICH) as at:
@@ -349,6 +357,7 @@ async def test_each_attempt_has_a_row_of_its_own_over_all_rounds(tmp_path, round
     said = [(str(n + 1), "ab"[n % 2], 502, "transient", n + 1 == 2 * rounds) for n in range(2 * rounds)]
     assert shown(rows) == said
     assert {row.cost for row in rows} == {0}
+    assert all(row.price for row in rows)  # by which they would have been billed
 
 
 @pytest.mark.parametrize("play", [breaks_off, half], ids=["breaks off", "falls silent"])

@@ -4,11 +4,14 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from pathlib import Path
 
 from tests.reliability.ailments import FIRST, HANG
 from tests.reliability.crowd import Heard, percentile
 from tests.reliability.ward import AT_ONCE, COOLDOWN, Cell, Siege
 
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+SOAK = DOCUMENT.with_suffix("") / "soak.md"  # what stands between the markers: `make soak` writes it, not we
 PROMISED = 0.9999  # of all requests are answered, whatever one vendor does
 
 INTRODUCTION = """\
@@ -54,6 +57,14 @@ NOT_REPLACED = """\
 Streams alone, broken after their first part: those who met the fault heard an error, until the circuit opened.
 """
 
+SOAKED = """\
+## Everything at once, for long
+
+<!-- soak -->
+{soak}
+<!-- /soak -->
+"""
+
 
 def page(
     cells: Sequence[tuple[Cell, Sequence[Heard]]], sieges: Sequence[Siege], *, seconds: float, healthy: float
@@ -73,6 +84,7 @@ def page(
         *_footnotes(sieges, usual),
         NOT_REPLACED,
         _table(_long(siege for siege in sieges if siege.ailment.late)),
+        SOAKED.format(soak=SOAK.read_text(encoding="utf-8").strip() if SOAK.exists() else ""),
     ]
     return "\n".join(parts)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.anthropic.events import Delta
@@ -129,7 +129,27 @@ def cut(whole: bytes, cuts: list[int]) -> list[bytes]:
     return [whole[start:stop] for start, stop in pairwise(places)]
 
 
+def block(block: dict[str, Any], *deltas: dict[str, Any]) -> bytes:
+    opening = event("content_block_start", index=0, content_block=block)
+    return opening + b"".join(event("content_block_delta", index=0, delta=delta) for delta in deltas)
+
+
+CLOSING = event("content_block_stop", index=0)
+PIECE = {"type": "input_json_delta", "partial_json": "1"}
+CALL = block({"type": "tool_use", "id": "t", "name": "f", "input": {}}, *[PIECE] * 3)
+SEARCH = block({"type": "server_tool_use", "id": "t", "name": "s", "input": {}}, *[PIECE] * 3)
+THOUGHT = block({"type": "thinking", "thinking": ""}, *[{"type": "thinking_delta", "thinking": "a"}] * 3)
+FIRST = START + block({"type": "text", "text": ""}, {"type": "text_delta", "text": "a"})
+EMPTY = event("content_block_delta", index=0, delta={"type": "text_delta", "text": ""}) * 3
+END = event("message_delta", delta={"stop_reason": "end_turn"}) + event("message_stop")
+
+
 @settings(max_examples=300, deadline=None)
+@example(START + CALL + SEARCH + CLOSING + END, [], b"\n", {})
+@example(START + CALL + CLOSING + SEARCH[SEARCH.index(b"\n\n") + 2 :] + END, [], b"\n", {})
+@example(START + CALL + CLOSING + CALL + CLOSING + END, [], b"\n", {})
+@example(FIRST + EMPTY + CLOSING + END, [len(FIRST), len(FIRST + EMPTY)], b"\n", {})
+@example(START + THOUGHT + CLOSING + END, [], b"\n", {})
 @given(STREAMS, st.lists(st.integers(0, 10_000), max_size=6), st.sampled_from([b"\n", b"\r\n"]), READINGS)
 def test_it_says_the_same_as_who_reads_everything(whole, cuts, end, reading):
     parts = cut(whole.replace(b"\n", end), cuts)

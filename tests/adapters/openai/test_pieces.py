@@ -160,10 +160,23 @@ def piece(text: str = "a") -> bytes:
     )
 
 
+NULL_FIRST = piece().replace(b'"id"', b'"usage":null,"id"')
+TWO_LINES = piece().replace(b',"finish', b'\ndata: ,"finish')
+ARGUMENT = sse.encode(msgspec.json.encode({"choices": [{"index": 0, "delta": call("a"), "finish_reason": None}]}))
+SECOND_CALL = b"".join(ARGUMENT.replace(b'"index":0,"func', b'"index":0,"id":"%d","func' % i) for i in range(2))
+ODD_OPENING = piece().replace(b'"content":"a"', b'"x":1')
+NOTHING_COUNTED = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":0}}\n\n'
+
+
 @settings(max_examples=300, deadline=None)
 @given(STREAMS, st.lists(st.integers(0, 10_000), max_size=6), st.sampled_from([b"\n", b"\r\n"]), READINGS)
 @example(piece() * 3 + piece().replace(b'"id"', b'"service_tier":"flex","id"') * 2 + DONE, [], b"\n", Reading())
 @example(piece("") * 3 + DONE, [], b"\n", Reading())
+@example(NULL_FIRST * 4 + DONE, [], b"\n", Reading())
+@example(TWO_LINES * 4 + DONE, [], b"\n", Reading())
+@example(SECOND_CALL + ARGUMENT * 3 + DONE, [], b"\n", Reading())
+@example(ODD_OPENING + piece() * 3 + NOTHING_COUNTED + DONE, [], b"\n", Reading())
+@example(ODD_OPENING + piece("") * 3 + NOTHING_COUNTED + DONE, [], b"\n", Reading())
 def test_it_says_the_same_as_who_reads_everything(whole, cuts, end, reading):
     parts = cut(whole.replace(b"\n", end), cuts)
     assert told(relay(reading), parts) == told(reader(reading), parts)
