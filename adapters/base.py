@@ -151,8 +151,18 @@ class Usage(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     @property
     def prompt(self) -> int:
-        """All tokens that went in, cached or not."""
-        return self.in_text + self.in_audio + self.in_image + self.cached + self.cache_written
+        """All tokens that went in, cached or not. Written out: each request asks for it several times."""
+        return (
+            self.in_text
+            + self.in_audio
+            + self.in_image
+            + self.cache_read
+            + self.cache_read_audio
+            + self.cache_write_5m
+            + self.cache_write_1h
+            + self.cache_write_30m
+            + self.cache_write_12h
+        )
 
     @property
     def cached(self) -> int:
