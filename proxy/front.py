@@ -15,12 +15,12 @@ class Front:
 
     def __init__(self, app: Litestar) -> None:
         self._state = app.state
-        self._app = ProxyHeadersMiddleware(app)  # type: ignore[arg-type]  # two spellings of one protocol: who asks an
-        # admin door from behind a proxy on this machine is told apart by what that proxy says
+        # Who asks an admin door from behind a proxy on this machine is told apart by what that proxy says.
+        self._app = ProxyHeadersMiddleware(app)  # type: ignore[arg-type]  # ASGI's types as litestar and as uvicorn spell it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the application's life."""
         if scope["type"] == ScopeType.HTTP and scope["path"] == CHAT:
             await self._state["serve"](scope, receive, send)
         else:
-            await self._app(scope, receive, send)  # type: ignore[arg-type]  # as above
+            await self._app(scope, receive, send)  # type: ignore[arg-type]  # the two spellings again

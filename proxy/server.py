@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
             async with asyncio.timeout_at(open_until):
                 await self._over.wait()
         # On a connection that was to be kept, its client may be about to ask: until it has given up to use it again.
-        while self._now() < idle_until and self._idle() and not self._over.is_set():  # noqa: ASYNC110  # no bell, either
+        while self._now() < idle_until and self._idle() and not self._over.is_set():  # noqa: ASYNC110  # uvicorn rings no bell
             await asyncio.sleep(_LOOK_SECONDS)
         self.should_exit = True
 

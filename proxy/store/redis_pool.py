@@ -48,4 +48,4 @@ def pool_of(url: str, *, most: int, wait: float, **words: Any) -> ConnectionPool
     told = {name: words[name] for name in _OF_SENTINELS if name in words}
     sentinels = _Sentinels(found.hosts, sentinel_kwargs=told)  # type: ignore[no-untyped-call]  # redis-py left it out
     words |= {"ssl": found.tls, "db": found.db, "username": found.user, "password": found.password}
-    return _Masters(found.service, sentinels, max_connections=most, timeout=wait, **words)  # type: ignore[no-untyped-call]  # as above
+    return _Masters(found.service, sentinels, max_connections=most, timeout=wait, **words)  # type: ignore[no-untyped-call]  # redis-py left these out, too
