@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from adapters import sse
-from adapters.flow import Flow
+from adapters.flow import Flow, decoded
 
 _MOST_KEPT = 64 * 1024  # bytes of parts that are not opened yet
 
@@ -65,29 +65,37 @@ _TEXT = b'"content":"'
 _SPEAKS = re.compile(rb'"delta":\{"content":"[^"]')
 
 
+_UNLEARNT = Flow()
+
+
 class Heard:
     """Takes the bytes that are said to the client."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
         self._kept = 0  # bytes in them
-        self._wrapped = 0  # of these, such as only wrap; looked for when somebody asks
+        self._framing = 0  # of these, such as only wrap: as we were told
+        self._wrapped = 0  # and as was seen; looked for when somebody asks
         self._looked = 0  # parts in which they were looked for
-        self._flow = Flow()
+        self._flow = _UNLEARNT
         self._folded = 0  # bytes of what was opened: its text, and as it stood what is no text or cannot be read
         self._fresh: dict[_Place, list[str]] = {}
         self._texts: dict[_Place, list[str]] = {}
 
-    def add(self, part: bytes) -> None:
-        """The next bytes of OpenAI's stream: whole events, as many as there are."""
+    def add(self, part: bytes, framing: int = 0) -> None:
+        """The next bytes of OpenAI's stream: whole events, as many as there are. `framing`: bytes of them that are
+        known to be no text; who tells it saves us to look for them."""
+        if not part:
+            return
         self._parts.append(part)
         self._kept += len(part)
+        self._framing += framing
         if self._kept > _MOST_KEPT:
             self._fold()
 
     def exceeds(self, most: int) -> bool:
-        """Whether `size` is more. Mostly all bytes are fewer, and nobody need look what they are."""
-        return self._folded + self._kept - self._wrapped > most and self.size > most
+        """Whether `size` is more. Mostly it cannot be, and nobody need look what the bytes are."""
+        return self._most_said() > most and self.size > most
 
     @property
     def size(self) -> int:
@@ -99,7 +107,10 @@ class Heard:
         if self._looked < len(self._parts):
             self._look(b"".join(self._parts[self._looked :]))
             self._looked = len(self._parts)
-        return self._folded + self._kept - self._wrapped
+        return self._most_said()
+
+    def _most_said(self) -> int:
+        return self._folded + self._kept - (self._wrapped if self._wrapped > self._framing else self._framing)
 
     @property
     def spoken(self) -> bool:
@@ -115,7 +126,8 @@ class Heard:
 
     def _look(self, part: bytes) -> None:
         """Count what is around its texts."""
-        if not self._flow.before or self._flow.before not in part:
+        known = self._flow.before
+        if not known or not (part.startswith(known) or known in part):
             self._learn(part)
         for wrapping in self._flow.wrapping:
             self._wrapped += part.count(wrapping) * len(wrapping)
@@ -132,12 +144,12 @@ class Heard:
     def _fold(self) -> None:
         whole = b"".join(self._parts)
         self._parts.clear()
-        self._kept = self._wrapped = self._looked = 0
+        self._kept = self._framing = self._wrapped = self._looked = 0
         self._learn(whole)
         decoder = sse.Decoder()
-        for event, _, texts in self._flow.walk(whole):
-            if texts:
-                self._say((0, _CONTENT, 0), "".join(texts))
+        for event, said in self._flow.walk(whole):
+            if said:
+                self._say((0, _CONTENT, 0), "".join(decoded(said)))
             elif data := decoder.data(event):
                 self._open(data)
         for place, pieces in self._fresh.items():

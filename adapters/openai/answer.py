@@ -80,6 +80,7 @@ class Relay:
         self.finish: str | None = None
         self.service_tier: str | None = None
         self.states: dict[str, str] = {}
+        self.framing = 0  # bytes of what `feed` has returned last, that are known to be no text
         self._include_usage = include_usage
         self._choices = choices
         self._long = long
@@ -88,6 +89,7 @@ class Relay:
         self._tidier = tidier
         self._flow = Flow()
         self._bare: tuple[bytes, bytes] | None = None  # what then goes before a text, and behind it
+        self._frame = 0  # bytes in which a text is then wrapped, if there is no other text among them
         self._mender = mender
         self._begun = False
         self._held = b""
@@ -97,6 +99,7 @@ class Relay:
 
     def feed(self, data: bytes) -> bytes:
         """Return the events that are complete now."""
+        self.framing = 0
         if self.done or self.failure:
             return b""
         try:
@@ -133,10 +136,12 @@ class Relay:
     def _pieces(self, whole: bytes, at: int) -> tuple[int, int, bytes]:
         """Up to where they are pieces of an answer in mid-flow, one choice each, and nothing that concerns us; up to
         where somebody must look; and what there is to say of the pieces."""
-        end, texts, _ = self._flow.take(whole, at)
+        end, texts = self._flow.run(whole, at)
         if texts:
-            part = whole[at:end] if end - at < len(whole) else whole
-            return end, 0, flow.wrapped(texts, *self._bare) if self._bare else self._trimmed(part)
+            self.framing += len(texts) * self._frame
+            if self._bare is not None:
+                return end, 0, flow.wrapped(texts, *self._bare)
+            return end, 0, self._trimmed(whole[at:end])
         end = odd(whole, at)
         plain = whole[at:end]
         if plain and self._spoken and all_plain(plain, self.service_tier) and (self._mender is None or complete(plain)):
@@ -144,11 +149,12 @@ class Relay:
         return at, end if plain else len(whole), b""  # what is at the end of an answer is at its end
 
     def _trimmed(self, part: bytes) -> bytes:
-        """Without the usage that nobody has asked for."""
+        """Without the usage that nobody has asked for: nearly always all of it. In a text its quotes are escaped."""
         return part if self._include_usage else part.replace(_NULL_USAGE, b"")
 
     def end(self) -> bytes:
         """The body has ended; a stream that was finished but not closed is closed here."""
+        self.framing = 0
         if self.done or self.failure:
             return b""
         # An event without its blank line counts if it is whole; half of one says only that the vendor broke off.
@@ -180,20 +186,21 @@ class Relay:
         if data.startswith(_DONE):
             return self._close()
         try:
-            return self._heard(decoder.decode(data), _readable(data))
-        except _UNREADABLE as error:
-            self.failure = errors.unreadable(str(error))
+            chunk, data = decoder.decode(data), _readable(data)
+            if (error := told_in(chunk)) is not None:
+                raise in_stream(error, data)
+            return self._chunk(chunk, data) if self._mender is None else self._mended(self._mender, chunk, data)
+        except _UNREADABLE as unreadable:
+            self.failure = errors.unreadable(str(unreadable))
         except Failure as failure:
             self.failure = failure
         return b""
 
-    def _heard(self, chunk: Chunk, data: bytes) -> bytes:
-        """What there is to say of a chunk as it came."""
-        if (error := told_in(chunk)) is not None:
-            raise in_stream(error, data)
-        if self._mender is None or (chunk.choices is None and chunk.usage is None):
+    def _mended(self, mender: Mender, chunk: Chunk, data: bytes) -> bytes:
+        """What there is to say of a chunk of who nearly writes OpenAI's format."""
+        if chunk.choices is None and chunk.usage is None:
             return self._chunk(chunk, data)
-        pieces = self._mender.chunks(data)
+        pieces = mender.chunks(data)
         if len(pieces) == 1 and pieces[0] is data:
             return self._chunk(chunk, data)
         return b"".join([self._chunk(decoder.decode(piece), piece, learn=False) for piece in pieces])
@@ -204,7 +211,8 @@ class Relay:
             if choice.finish_reason:
                 self._finished.add(choice.index or 0)
                 self.finish = choice.finish_reason
-        if not (self._spoken and self._uncounted) and speaks(chunk):
+        text = piece(chunk)
+        if not (self._spoken and self._uncounted) and (text or speaks(chunk)):
             self._spoken = True
             self._uncounted = self._uncounted or chunk.usage is None
         if chunk.usage is not None:
@@ -212,11 +220,16 @@ class Relay:
             self._counted = data if chunk.choices == [] else with_members(data, choices=[])
         if chunk.choices is None or (not chunk.choices and chunk.usage is not None):
             return b""  # the usage, or something that is no chunk
-        bare = self._without_usage(chunk, data)
-        tidied = self._tidier.tidy(chunk, bare)
-        if learn and tidied is bare and (text := piece(chunk)):
+        bare = self._trimmed(data)
+        tidied = self._tidier.tidy(chunk, self._without_usage(chunk, bare))
+        if text and learn and tidied == bare:
             self._learn(data, text)
-        return self._relay(chunk, tidied)
+        if not self._begun and not text and not says_something(chunk):
+            self._held += sse.encode(tidied)
+            return b""
+        self._begun = True
+        held, self._held = self._held, b""
+        return held + sse.encode(tidied)
 
     def _count(self, said: Any) -> None:
         """Each count is of all so far: the last one that can be true is the one."""
@@ -227,25 +240,19 @@ class Relay:
         """The usage comes last; before it there is a null for those who have asked for it, else nothing."""
         if self._include_usage:
             return data if chunk.usage is None else with_members(data, usage=None)
-        data = data.replace(_NULL_USAGE, b"")  # nearly always; inside a JSON string the quotes would be escaped
         return without_usage(data) if b'"usage"' in data else data
 
     def _learn(self, data: bytes, text: bytes) -> None:
         """The next events may be like this one, to which nothing was done, but that it may have lost its usage."""
-        if b"\n" in data or not (self._include_usage or data.count(b'"usage"') == data.count(_NULL_USAGE)):
+        if sse.LF in data:
             return
         self._flow.learn(b"data: " + data, text)
-        self._bare = None
-        if not self._flow.padded:
-            self._bare = self._trimmed(self._flow.before), self._trimmed(self._flow.end)
-
-    def _relay(self, chunk: Chunk, data: bytes) -> bytes:
-        self._held += sse.encode(data)
-        if not self._begun and not says_something(chunk):
-            return b""
-        self._begun = True
-        held, self._held = self._held, b""
-        return held
+        if not self._flow.before:
+            return
+        wrapping = [self._trimmed(around) for around in self._flow.wrapping]
+        self._bare = None if self._include_usage or self._flow.padded else (wrapping[0], wrapping[1])
+        frame = b"".join(wrapping)
+        self._frame = 0 if speaks(decoder.decode(self._decoder.data(frame[:-2]))) else len(frame)
 
     def _close(self) -> bytes:
         """The usage if it was asked for, and the end. Without anything said before it is the end of nothing."""

@@ -9,12 +9,13 @@ from adapters.base import Target, Warnings
 from adapters.envelope import Envelope
 
 NAMES = ("max_completion_tokens", "max_tokens")
-_NULL = b"null"
+_NULL = msgspec.Raw(b"null")
 
 
 def changes(envelope: Envelope, target: Target, warnings: Warnings) -> tuple[dict[str, Any], set[str]]:
     """The members of the request to set, and those to leave out; both empty where the client's bytes may stay."""
-    given = [name for name in NAMES if name in envelope.fields and bytes(envelope.fields[name]) != _NULL]
+    fields = envelope.fields
+    given = [name for name in NAMES if name in fields and fields[name] != _NULL]
     if target.cap is not None and (excess := _excess(envelope, given, target.cap, target)) is not None:
         warnings.add("clamped", excess)
         field = _obeyed(given, target)
@@ -31,6 +32,8 @@ def _excess(envelope: Envelope, given: Sequence[str], cap: int, target: Target) 
 
     What is no number, some vendors take for no bound at all: then the model's own holds.
     """
+    if len(given) == 1 and envelope.cap is not None:
+        return given[0] if envelope.cap > cap else None  # nearly always; it was read already
     found = {name: _number(_said(envelope, name), target.max_output) for name in given}
     return next((name for name, tokens in (found or {"max_tokens": target.max_output}).items() if tokens > cap), None)
 
@@ -46,7 +49,7 @@ def _obeyed(given: Sequence[str], target: Target) -> str:
 
 
 def _said(envelope: Envelope, name: str) -> msgspec.Raw:
-    return envelope.fields.get(name, msgspec.Raw(_NULL))
+    return envelope.fields.get(name, _NULL)
 
 
 def _number(said: msgspec.Raw, otherwise: int) -> float:

@@ -30,7 +30,8 @@ class Chunk(msgspec.Struct):
 
 decoder = msgspec.json.Decoder(Chunk)
 
-_EMPTY = (b"null", b'""', b"[]", b"{}")
+_EMPTY = tuple(map(msgspec.Raw, (b"null", b'""', b"[]", b"{}")))
+_NULL = _EMPTY[0]
 # The members of a message that are made of tokens.
 _WORDS = frozenset(
     {"content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning", "audio", "images"}
@@ -43,12 +44,12 @@ def says_something(chunk: Chunk) -> bool:
         if choice.finish_reason:
             return True
         for name, said in (choice.delta or {}).items():
-            if name != "role" and bytes(said) not in _EMPTY:
+            if name != "role" and said not in _EMPTY:
                 return True
     return False
 
 
-_TEXTS = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
+_TEXTS = {name: b'"%b":"' % name.encode() for name in ("content", "refusal", "reasoning_content", "reasoning")}
 
 
 def piece(chunk: Chunk) -> bytes:
@@ -61,7 +62,7 @@ def piece(chunk: Chunk) -> bytes:
         return b""
     [(name, said)] = choice.delta.items()
     if name in _TEXTS:
-        return b'"%b":"' % name.encode() if bytes(said) not in _EMPTY else b""
+        return _TEXTS[name] if said not in _EMPTY else b""
     return _ARGUMENTS if name == "tool_calls" and _continues(said) else b""
 
 
@@ -81,7 +82,7 @@ def speaks(chunk: Chunk) -> bool:
     """True if somebody says something in it, be it in thoughts: that cost tokens."""
     for choice in chunk.choices or ():
         for name, said in (choice.delta or choice.message or {}).items():
-            if name in _WORDS and bytes(said) not in _EMPTY:
+            if name in _WORDS and said not in _EMPTY:
                 return True
     return False
 
@@ -92,9 +93,12 @@ _ODD = (b'"finish_reason":"', b'"usage":{', b"data: [DONE]")
 def odd(whole: bytes, at: int = 0) -> int:
     """Where the first event from `at` on begins that is plainly none of an answer in mid-flow: its end, its bill, the
     end of all."""
-    found = min((place for mark in _ODD if (place := whole.find(mark, at)) >= 0), default=-1)
-    if found < 0:
-        return len(whole)
+    found = len(whole)
+    for mark in _ODD:
+        place = whole.find(mark, at, found)
+        found = found if place < 0 else place
+    if found == len(whole):
+        return found
     before = whole.rfind(b"\n\n", at, found)
     return at if before < 0 else before + 2
 
@@ -173,8 +177,10 @@ class Tidier:
         return with_members(data, choices=[{**choice, **changes.get(i, {})} for i, choice in enumerate(choices)])
 
     def _delta(self, choice: int, delta: Members) -> Members:
-        tidied = self._once(delta, "role", choice)
-        calls: list[Any] = (_list.decode(delta["tool_calls"]) if "tool_calls" in delta else None) or []
+        tidied = self._once(delta, "role", choice) if "role" in delta else delta
+        if "tool_calls" not in delta:
+            return tidied
+        calls: list[Any] = _list.decode(delta["tool_calls"]) or []
         written = [self._tool_call(choice, at, call) for at, call in enumerate(calls)]
         if all(new is old for new, old in zip(written, calls, strict=True)):
             return tidied
@@ -233,5 +239,5 @@ class Tidier:
 
 
 def _given(members: Members, name: str) -> bool:
-    value = members.get(name, b"null")
-    return isinstance(value, msgspec.Raw) and bytes(value) not in _EMPTY
+    value = members.get(name, _NULL)
+    return isinstance(value, msgspec.Raw) and value not in _EMPTY

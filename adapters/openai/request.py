@@ -35,23 +35,24 @@ def needs(envelope: Envelope, target: Target) -> Needs:
 def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     """The client's letter, readdressed. Nothing is validated: the vendor's own 400 is the better one."""
     warnings = Warnings()
+    able = target.capabilities
     changed: dict[str, Any] = {}
     if envelope.model != target.model:
         changed["model"] = target.model
-    able = target.capabilities
     counts = envelope.include_usage and envelope.raw.count(b'"include_usage"') == 1
     if envelope.stream and not counts and able.stream_options:
         changed["stream_options"] = _with_usage(envelope.fields.get("stream_options"))
-    capped, replaced = cap.changes(envelope, target, warnings)
-    # A cap goes out even to a vendor that is said to refuse it: its 400 costs nothing, an answer without an end does.
-    gone = (_refused(envelope, able, warnings) - capped.keys()) | replaced
+    capped, gone = cap.changes(envelope, target, warnings)
+    if able.refused or not able.stream_options:
+        # A cap goes out even to a vendor that is said to refuse it: its 400 costs nothing, an endless answer does.
+        gone |= _refused(envelope, able, warnings) - capped.keys()
     changed |= capped
-    if envelope.model.removeprefix(f"{target.provider}/") != target.model:
+    if "model" in changed and envelope.model.removeprefix(f"{target.provider}/") != target.model:
         gone |= _unwanted_by_substitute(envelope, target, changed, warnings)
     if (messages := _messages(envelope, able, warnings)) is not None:
         changed["messages"] = messages
     body, found = envelope.raw, envelope.marks
-    if changed or gone or _ambiguous(envelope):
+    if changed or gone or found.escaped or (envelope.style is None and _twice(envelope.raw)):
         said = {**envelope.fields, **changed}
         body = msgspec.json.encode({k: v for k, v in said.items() if k not in gone} if gone else said)
         if found.escaped:
@@ -76,9 +77,9 @@ _PRICED = (
 )
 
 
-def _ambiguous(envelope: Envelope) -> bool:
-    """Nearly never: where each member is there once, whatever is said twice is said deeper down, and means another."""
-    return envelope.marks.escaped or (envelope.style is None and any(envelope.raw.count(name) > 1 for name in _PRICED))
+def _twice(raw: bytes) -> bool:
+    """Whether it may be so. Who has a style has each member once: what is there twice is deeper down, and another."""
+    return any(raw.count(name) > 1 for name in _PRICED)
 
 
 def _plainly(body: bytes) -> bytes:

@@ -15,6 +15,8 @@ _MOST = 2**53  # what is more than this, or less than nothing, is no count of to
 
 def number(said: Any) -> int | None:
     """A count of tokens, in whatever way it is written (12, 12.0, "12"); None if it is none."""
+    if type(said) is int:
+        return said if 0 <= said <= _MOST else None  # nearly always
     if isinstance(said, str):
         said = int(said) if said.isdecimal() and len(said) <= 16 else None
     return math.ceil(said) if type(said) in (int, float) and 0 <= said <= _MOST else None
@@ -66,7 +68,9 @@ def _plain(said: Any) -> Usage | None:
 def believed(said: Any, *, spoken: Callable[[], bool], long: bool = False) -> Usage | None:
     """The same if it can be true: no prompt is empty, and nobody has `spoken` in no tokens. Else None."""
     usage = usage_of(said, long=long)
-    return usage if usage.prompt and (usage.completion or not spoken()) else None
+    # Nearly always there is text in both: the sums of all kinds need not be made.
+    went_in, came_out = usage.in_text or usage.prompt, usage.out_text or usage.completion
+    return usage if went_in and (came_out or not spoken()) else None
 
 
 def _of(said: Any, *path: str) -> int:

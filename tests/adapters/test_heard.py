@@ -178,6 +178,24 @@ def test_whether_it_exceeds_something_is_as_its_size_says(most):
     assert found.exceeds(most) == (found.size > most)
 
 
+def test_what_it_is_told_to_be_no_text_need_not_be_seen():
+    found, part = Heard(), chunk(refusal="no")
+    found.add(part, len(part) - 2)
+    assert (found.size, found.exceeds(1), found.exceeds(2)) == (2, True, False)
+    found.add(chunk(refusal="x"))
+    assert 3 < found.size == 2 + len(chunk(refusal="x"))
+    assert found.text() == ("nox", "")
+    assert found.size == 3
+    found.add(said("abc"), 1)
+    assert found.size == 6, "what is seen counts where it is more"
+
+
+def test_nothing_has_no_framing_whatever_is_told():
+    found = heard(said("a"))
+    found.add(b"", 1_000)
+    assert found.size == 1
+
+
 @pytest.mark.parametrize(
     ("parts", "spoken"),
     [

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from adapters import openai, sse
 from adapters.base import Call, Reading, Stamp, Warnings
+from adapters.heard import Heard
 from adapters.openai.answer import Relay
 from adapters.openai.chunk import Tidier
 from adapters.openai.mend import Mender
@@ -162,6 +163,7 @@ def piece(text: str = "a") -> bytes:
 
 NULL_FIRST = piece().replace(b'"id"', b'"usage":null,"id"')
 TWO_LINES = piece().replace(b',"finish', b'\ndata: ,"finish')
+LINE_BEFORE = piece().replace(b'"choices"', b'\ndata: "choices"')
 ARGUMENT = sse.encode(msgspec.json.encode({"choices": [{"index": 0, "delta": call("a"), "finish_reason": None}]}))
 SECOND_CALL = b"".join(ARGUMENT.replace(b'"index":0,"func', b'"index":0,"id":"%d","func' % i) for i in range(2))
 ODD_OPENING = piece().replace(b'"content":"a"', b'"x":1')
@@ -174,12 +176,55 @@ NOTHING_COUNTED = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_t
 @example(piece("") * 3 + DONE, [], b"\n", Reading())
 @example(NULL_FIRST * 4 + DONE, [], b"\n", Reading())
 @example(TWO_LINES * 4 + DONE, [], b"\n", Reading())
+@example(LINE_BEFORE + LINE_BEFORE.replace(b"\ndata: ", b"\n") * 3 + DONE, [], b"\n", Reading())
 @example(SECOND_CALL + ARGUMENT * 3 + DONE, [], b"\n", Reading())
 @example(ODD_OPENING + piece() * 3 + NOTHING_COUNTED + DONE, [], b"\n", Reading())
 @example(ODD_OPENING + piece("") * 3 + NOTHING_COUNTED + DONE, [], b"\n", Reading())
 def test_it_says_the_same_as_who_reads_everything(whole, cuts, end, reading):
     parts = cut(whole.replace(b"\n", end), cuts)
     assert told(relay(reading), parts) == told(reader(reading), parts)
+
+
+TOLD_OUTSIDE = piece("more than b").replace(b"]}\n", b'],"content":"b"}\n')
+ESCAPED = TOLD_OUTSIDE.replace(b'{"content"', b'{"c\\u006fntent"')
+SPACED = piece().replace(b'"content":', b'"content": ')
+
+
+@settings(max_examples=200, deadline=None)
+@given(STREAMS, st.lists(st.integers(0, 10_000), max_size=6), READINGS)
+@example(TOLD_OUTSIDE * 4, [len(TOLD_OUTSIDE)], Reading())
+@example(ESCAPED * 4, [len(ESCAPED)], Reading())
+@example(ARGUMENT * 4, [len(ARGUMENT)], Reading())
+def test_what_is_told_to_be_framing_is_no_text(whole, cuts, reading):
+    stream = relay(reading)
+    for part in cut(whole, cuts):
+        said, heard = stream.feed(part), Heard()
+        heard.add(said)
+        assert len("".join(heard.text()).encode()) <= len(said) - stream.framing
+
+
+@pytest.mark.parametrize("more", [{}, {"usage": None}, {"obfuscation": "abc"}, {"usage": None, "obfuscation": "abc"}])
+@pytest.mark.parametrize("include_usage", [False, True])
+def test_of_known_pieces_all_but_text_and_padding_is_framing(more, include_usage):
+    stream, one = relay(Reading(include_usage=include_usage)), chunk({"content": "word"}, **more)
+    first = stream.feed(one)
+    assert stream.framing == 0
+    assert stream.feed(one * 3) == first * 3
+    assert stream.framing == 3 * (len(first) - len("word") - len(more.get("obfuscation", "")))
+    assert (stream.feed(one[:9]), stream.framing) == (b"", 0)
+
+
+def test_the_last_words_are_no_framing():
+    stream = relay(Reading())
+    assert stream.feed(piece() * 2) == piece() * 2
+    assert stream.framing > 0
+    stream.end()
+    assert stream.framing == 0
+
+
+def test_of_pieces_written_otherwise_nothing_is_learnt():
+    stream = relay(Reading())
+    assert (stream.feed(SPACED * 3), stream.framing, stream.failure) == (SPACED * 3, 0, None)
 
 
 def chunk(delta: dict[str, Any], **more: Any) -> bytes:

@@ -147,6 +147,12 @@ def test_a_substitute_gets_what_says_nothing(members):
     assert len(body) == 3
 
 
+def test_a_name_that_begins_as_the_providers_is_a_name_all_the_same():
+    members = '"temperature":0,"stream":true'
+    call = ask(f'{{"model":"openai/m",{members},{MESSAGES}}}', target("openai/m", **REASONER))
+    assert (b'"temperature":0,' in call.body, str(call.warnings)) == (True, "")
+
+
 def test_the_model_that_was_asked_for_refuses_by_itself():
     for name in ("m", "openai/m"):
         call = ask(f'{{"model":"{name}","temperature":0,"reasoning_effort":"max",{MESSAGES}}}', target(**REASONER))
@@ -448,3 +454,9 @@ def test_of_two_caps_the_one_that_is_refused_stays_behind():
     call = ask(f'{{"model":"m","max_tokens":5,"max_completion_tokens":5,{MESSAGES}}}', target(refused=("max_tokens",)))
     assert call.body == f'{{"model":"m","max_completion_tokens":5,{MESSAGES}}}'.encode()
     assert str(call.warnings) == "dropped=max_tokens"
+
+
+def test_the_cap_of_the_money_goes_out_even_where_it_is_refused():
+    able = target(refused=("max_tokens",), max_tokens_field="max_tokens")
+    call = ask(f'{{"model":"m","max_tokens":null,{MESSAGES}}}', msgspec.structs.replace(able, cap=5))
+    assert msgspec.json.decode(call.body)["max_tokens"] == 5

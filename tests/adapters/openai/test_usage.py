@@ -37,6 +37,16 @@ def test_a_count_is_a_number_of_tokens_however_it_is_written(said, tokens):
     [
         ({"prompt_tokens": 5, "completion_tokens": 2}, True, COUNTED),
         ({"prompt_tokens": 5, "completion_tokens": 0}, True, None),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 2,
+                "prompt_tokens_details": {"cached_tokens": 5},
+                "completion_tokens_details": {"reasoning_tokens": 2},
+            },
+            True,
+            Usage(cache_read=5, out_reasoning=2),
+        ),
         ({"prompt_tokens": 5, "completion_tokens": 0}, False, Usage(in_text=5)),
         ({"prompt_tokens": 0, "completion_tokens": 2}, True, None),
         ({}, False, None),
