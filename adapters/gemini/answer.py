@@ -1,6 +1,7 @@
 """Gemini's answer, to OpenAI's. A stream's fragments and the whole answer have the same shape."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -76,11 +77,6 @@ class Candidate(msgspec.Struct, rename="camel"):
     citation_metadata: Any = None
     logprobs_result: Any = None
 
-    @property
-    def parts(self) -> list[Part]:
-        """The parts, if there are any."""
-        return (self.content.parts or []) if self.content else []
-
 
 class PromptFeedback(msgspec.Struct, rename="camel"):
     block_reason: str | None = None
@@ -102,7 +98,7 @@ decoder = msgspec.json.Decoder(Fragment)
 def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
     """The whole answer. Raises `Failure` if it is none."""
     try:
-        if body.lstrip()[:1] == b"[":
+        if not body.startswith(b"{") and body.lstrip().startswith(b"["):
             raise in_stream(unwrap(msgspec.json.decode(body)))
         said = decoder.decode(body)
         if said.error is not None:
@@ -113,24 +109,24 @@ def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
 
 
 def _answer(said: Fragment, call: Call, stamp: Stamp) -> Answer:
-    choices = [_choice(candidate, i, call, stamp) for i, candidate in enumerate(said.candidates or ())]
+    choices: list[Message] = []
+    states: dict[str, str] = {}
+    searched = 0
+    for i, candidate in enumerate(said.candidates or ()):
+        choices.append(_choice(candidate, i, call, stamp, states))
+        searched += searches(candidate.grounding_metadata)
     if not choices:
-        choices = [blocked(said.prompt_feedback, call)]
+        choices.append(blocked(said.prompt_feedback, call))
     counted = Told(said.usage_metadata)
-    searched = sum(searches(candidate.grounding_metadata) for candidate in said.candidates or ())
+    tier = counted.tier()
     model = (said.model_version or call.reading.model).removeprefix("models/")
     return Answer(
-        body=completion.completion(stamp, model, choices, counted.buckets(searched), counted.tier()),
+        body=completion.completion(stamp, model, choices, counted.buckets(searched), tier),
         usage=counted.usage(searched),
         finish=choices[0].finish,
-        service_tier=counted.tier(),
-        states={call["id"]: signed for choice in choices for call in choice.calls if (signed := _signature(call))},
+        service_tier=tier,
+        states=states,
     )
-
-
-def _signature(call: dict[str, Any]) -> str | None:
-    signed: str | None = call.get("extra_content", {}).get("google", {}).get("thought_signature")
-    return signed
 
 
 def blocked(feedback: PromptFeedback | None, call: Call) -> Message:
@@ -143,15 +139,18 @@ def blocked(feedback: PromptFeedback | None, call: Call) -> Message:
     return message
 
 
-def _choice(candidate: Candidate, position: int, call: Call, stamp: Stamp) -> Message:
+def _choice(candidate: Candidate, position: int, call: Call, stamp: Stamp, states: dict[str, str]) -> Message:
+    """One choice; the signatures of its calls go to `states`."""
     index = candidate.index if candidate.index is not None else position
     message = Message(call.reading, index)
     spans: list[str] = []
-    for part in candidate.parts:
+    for part in parts(candidate):
         visible = ""
         if part.function_call is not None:
             id = call_id(part.function_call, stamp, len(message.calls), index)
             message.call(id, part.function_call.name, arguments(part.function_call), part.thought_signature)
+            if part.thought_signature:
+                states[id] = part.thought_signature
         elif part.thought:
             message.reasoning.append(part.text or "")
         elif part.text is not None:
@@ -161,10 +160,17 @@ def _choice(candidate: Candidate, position: int, call: Call, stamp: Stamp) -> Me
             message.images += images(part.inline_data)
         spans.append(visible)
     message.text = [text for text in spans if text]
-    message.annotations = annotations(candidate.grounding_metadata, candidate.citation_metadata, spans)
-    message.logprobs = logprobs(candidate.logprobs_result)
+    if candidate.grounding_metadata or candidate.citation_metadata:
+        message.annotations = annotations(candidate.grounding_metadata, candidate.citation_metadata, spans)
+    if candidate.logprobs_result is not None:
+        message.logprobs = logprobs(candidate.logprobs_result)
     message.finish = finish(candidate.finish_reason, called=bool(message.calls), said=bool(message.text))
     return message
+
+
+def parts(candidate: Candidate) -> Sequence[Part]:
+    """The parts, if there are any."""
+    return (candidate.content.parts or ()) if candidate.content is not None else ()
 
 
 def finish(reason: str | None, *, called: bool, said: bool) -> str:

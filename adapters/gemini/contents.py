@@ -19,8 +19,8 @@ from adapters.conversation import (
     Result,
     Text,
     Turn,
-    data_url,
 )
+from adapters.media import data_url
 from adapters.tools import Names
 
 _ROLES = {"user": "user", "assistant": "model"}
@@ -58,23 +58,25 @@ class Speller:
             turns = [Turn("user", [Text(PLACEHOLDER)]), *turns]
         said: list[dict[str, Any]] = []
         for turn in turns:
-            parts = self._parts(turn.blocks)
+            parts, role = self._parts(turn.blocks), _ROLES[turn.role]
             if not parts:
                 continue
-            if said and said[-1]["role"] == _ROLES[turn.role]:
+            if said and said[-1]["role"] == role:
                 said[-1]["parts"] += parts
             else:
-                said.append({"role": _ROLES[turn.role], "parts": parts})
+                said.append({"role": role, "parts": parts})
         return said
 
     def _parts(self, blocks: list[Block]) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []
         called = False
-        for block in sorted(blocks, key=self._place):
+        for block in sorted(blocks, key=self._place) if len(blocks) > 1 else blocks:
             match block:
                 case Text(text=text, signature=signature):
-                    signed = {"thoughtSignature": signature} if signature and self._able.call_ids else {}
-                    parts.append({"text": text} | signed)
+                    part = {"text": text}
+                    if signature and self._able.call_ids:
+                        part["thoughtSignature"] = signature
+                    parts.append(part)
                 case Call():
                     parts.append(self._call(block, first=not called))
                     called = True

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -52,8 +54,8 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         )
     box = tools.read(chat)
     names = tools.Names(_TOOL_NAME, 128)
-    names.claim(tool.name for tool in box.tools)
-    names.claim(block.name for turn in talk.turns for block in turn.blocks if isinstance(block, conversation.Call))
+    names.claim([tool.name for tool in box.tools])
+    names.claim([block.name for turn in talk.turns for block in turn.blocks if isinstance(block, conversation.Call)])
     body: dict[str, Any] = {}
     turns = conversation.fold_system(talk.turns, keep=False)
     if talk.system and able.system:
@@ -71,15 +73,20 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         choices=envelope.choices,
         include_usage=envelope.include_usage,
         names=names.clients,
-        custom=frozenset(tool.name for tool in box.tools if tool.custom),
+        custom=frozenset([tool.name for tool in box.tools if tool.custom]),
         legacy_functions=box.legacy,
         model=target.model,
     )
-    verb = "streamGenerateContent?alt=sse" if envelope.stream else "generateContent"
-    path = f"/v1beta/models/{quote(target.model, safe='')}:{verb}"
     said = _encode(body)
     found = marks.of(said, body, len(turns))
-    return Call(path=path, body=said, reading=reading, warnings=warnings, marks=found)
+    return Call(path=_path(target.model, envelope.stream), body=said, reading=reading, warnings=warnings, marks=found)
+
+
+@lru_cache(256)
+def _path(model: str, stream: bool) -> str:
+    """Remembered, for quoting is slow and the models are few."""
+    verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    return f"/v1beta/models/{quote(model, safe='')}:{verb}"
 
 
 def _check_stream(chat: wire.Chat, stream: bool) -> None:
@@ -147,12 +154,7 @@ def _generation(chat: wire.Chat, box: tools.Toolbox, target: Target, warnings: W
     cap = caps.read(chat, target.max_output, target, warnings)  # counts thoughts and answer
     if cap.asked or cap.lowered:
         said["maxOutputTokens"] = cap.tokens
-    for control in _CONTROLS:
-        value = getattr(chat, control.name)
-        if value is not None and getattr(able, control.needs):
-            said[control.spelled] = value
-        elif value is not None and value != control.neutral:
-            warnings.add("dropped", control.name)
+    said |= _controls(chat, able, warnings)
     if stop := [chat.stop] if isinstance(chat.stop, str) else chat.stop:
         if not all(stop):
             raise invalid("Invalid 'stop': a stop sequence is at least one character.", "stop")
@@ -182,6 +184,19 @@ _CONTROLS = (
     _Control("frequency_penalty", "frequencyPenalty", "penalties", 0),
     _Control("presence_penalty", "presencePenalty", "penalties", 0),
 )
+_given = attrgetter(*[control.name for control in _CONTROLS])
+
+
+def _controls(chat: wire.Chat, able: Capabilities, warnings: Warnings) -> dict[str, float]:
+    said: dict[str, float] = {}
+    given = _given(chat)
+    if given.count(None) < len(given):  # most ask for none of them
+        for control, value in zip(_CONTROLS, given, strict=True):
+            if value is not None and getattr(able, control.needs):
+                said[control.spelled] = value
+            elif value is not None and value != control.neutral:
+                warnings.add("dropped", control.name)
+    return said
 
 
 def _logprobs(chat: wire.Chat) -> dict[str, Any]:

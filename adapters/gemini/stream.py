@@ -1,6 +1,5 @@
 """Gemini's fragments, to OpenAI's chunks. There is no closing event: the end is the end of the body."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,7 +9,6 @@ from adapters.base import Call, Failure, Stamp, Usage
 from adapters.completion import Chunks, custom_input
 from adapters.gemini.answer import (
     Candidate,
-    Fragment,
     FunctionCall,
     Part,
     arguments,
@@ -18,10 +16,14 @@ from adapters.gemini.answer import (
     decoder,
     finish,
     images,
+    parts,
 )
 from adapters.gemini.errors import in_stream, unwrap
 from adapters.gemini.grounding import annotations
+from adapters.gemini.run import Run
 from adapters.gemini.usage import Told, searches
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def stream(call: Call, stamp: Stamp) -> "Translation":
@@ -41,6 +43,7 @@ class Translation:
         self._stamp = stamp
         self._chunks = Chunks(stamp, call.reading)
         self._decoder = sse.Decoder()
+        self._run = Run()
         self._counted = Told()
         self._reason: str | None = None
         self._seen: set[str] = set()  # ids of calls
@@ -67,14 +70,31 @@ class Translation:
         """Take bytes off the vendor's wire; return the chunks that follow from them."""
         if self.done or self.failure:
             return b""
-        return self._take(lambda: self._decoder.feed(data), errors.unreadable)
+        said: list[bytes] = []
+        try:
+            for event, pieces, texts in self._run.walk(sse.thinned(self._decoder.cut(data))):
+                if pieces:
+                    said.append(self._more(pieces, texts))
+                elif told := self._decoder.data(event):
+                    said.append(self._event(told))
+                    self._run.learn(event, said[-1])
+                if self.failure or self.done:
+                    break
+        except (*_UNREADABLE, sse.TooLarge) as error:
+            self.failure = errors.unreadable(str(error))
+        return b"".join(said)
 
     def end(self) -> bytes:
         """The body has ended: after a finish reason that is the end, before it the vendor broke off."""
         if self.done or self.failure:
             return b""
         # What waits for its end now may be whole but for the closing blank line; else it is what was cut off.
-        said = self._take(self._decoder.end, lambda _: errors.truncated())
+        said = b""
+        try:
+            for data in self._decoder.end():  # one at most
+                said = self._event(data)
+        except _UNREADABLE:
+            self.failure = errors.truncated()
         if self.done or self.failure:
             return said
         if self._reason is None:
@@ -87,42 +107,41 @@ class Translation:
         if self._decoder.stray:
             try:
                 return in_stream(unwrap(msgspec.json.decode(bytes(self._decoder.stray))))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except _UNREADABLE:
                 if not self._chunks.begun():
                     return errors.unreadable("not a stream of events")
         return errors.truncated() if self._chunks.begun() else errors.empty()
 
-    def _take(self, events: Callable[[], list[bytes]], broken: Callable[[str], Failure]) -> bytes:
-        said = []
-        try:
-            for data in events():
-                fragment = decoder.decode(data)
-                if fragment.error is not None:
-                    self.failure = in_stream(unwrap(msgspec.json.decode(data)))
-                else:
-                    said.append(self._fragment(fragment))
-                if self.failure or self.done:
-                    break
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, sse.TooLarge) as error:
-            self.failure = broken(str(error))
-        return b"".join(said)
+    def _more(self, pieces: list[bytes], texts: list[str]) -> bytes:
+        """The same as of each text of a run by itself; its last one, which is read, enters the part of thoughts."""
+        if self._run.thought:
+            return self._chunks.thoughts(pieces)
+        self._enter("text")
+        self._texts[-1] += texts
+        return self._chunks.texts(pieces)
 
-    def _fragment(self, fragment: Fragment) -> bytes:
+    def _event(self, data: bytes) -> bytes:
+        """What there is to say of one event. Raises what msgspec raises if it is none."""
+        fragment = decoder.decode(data)
+        if fragment.error is not None:
+            self.failure = in_stream(unwrap(msgspec.json.decode(data)))
+            return b""
         if fragment.model_version and not self._chunks.begun():
             self._chunks.model = fragment.model_version.removeprefix("models/")
         self._counted.overwrite(fragment.usage_metadata)
         if fragment.candidates:
             candidate = fragment.candidates[0]
             self._note(candidate)
-            parts = candidate.parts
-            return self._part(parts[0]) if len(parts) == 1 else b"".join([self._part(part) for part in parts])
+            said = parts(candidate)
+            return self._part(said[0]) if len(said) == 1 else b"".join([self._part(part) for part in said])
         feedback = fragment.prompt_feedback
-        if feedback is None or not feedback.block_reason:
-            return b""
+        return self._blocked(feedback.block_reason) if feedback is not None and feedback.block_reason else b""
+
+    def _blocked(self, reason: str) -> bytes:
+        """The prompt was blocked: that is the end."""
         self.finish, self.done = "content_filter", True
-        said = self._chunks.refusal(f"Prompt blocked: {feedback.block_reason}")
-        usage = self._counted.buckets()
-        return said + self._chunks.finish(self.finish, usage, self.service_tier, refused=True)
+        said = self._chunks.refusal(f"Prompt blocked: {reason}")
+        return said + self._chunks.finish(self.finish, self._counted.buckets(), self.service_tier, refused=True)
 
     def _note(self, candidate: Candidate) -> None:
         """What is said at the end only; of each the last that was told counts."""
@@ -181,7 +200,8 @@ class Translation:
             said += self._chunks.extra("images", indexed)
         if self._signature:
             said += self._chunks.extra("extra_content", {"google": {"thought_signature": self._signature}})
-        if found := annotations(self._grounding, self._citations, ["".join(text) for text in self._texts]):
-            said += self._chunks.extra("annotations", found)
+        if self._grounding or self._citations:
+            found = annotations(self._grounding, self._citations, ["".join(text) for text in self._texts])
+            said += self._chunks.extra("annotations", found) if found else b""
         self.done = True
         return said + self._chunks.finish(self.finish, self._counted.buckets(self._searches), self.service_tier)

@@ -1,5 +1,7 @@
 """What Gemini counted, in our disjoint buckets."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from adapters.base import Usage
@@ -13,6 +15,7 @@ class Told:
 
     def __init__(self, said: Any = None) -> None:
         self._said: dict[str, Any] = {}
+        self._found: Usage | None = None
         self.overwrite(said)
 
     def overwrite(self, later: Any) -> None:
@@ -21,6 +24,7 @@ class Told:
             if None in later.values():
                 later = {name: value for name, value in later.items() if value is not None}
             self._said.update(later)
+            self._found = None
 
     def usage(self, searches: int) -> Usage | None:
         """The counts in disjoint buckets; None if nothing was counted: then it is for others to estimate."""
@@ -28,21 +32,27 @@ class Told:
         return found if found.prompt or found.completion or searches else None
 
     def buckets(self, searches: int = 0) -> Usage:
-        """The counts in disjoint buckets. The prompt includes what was cached; thoughts are counted once."""
-        said = self._said
-        prompt = _count(said.get("promptTokenCount")) + _count(said.get("toolUsePromptTokenCount"))
-        thoughts = _count(said.get("thoughtsTokenCount"))
-        candidates = _count(said.get("candidatesTokenCount"))
-        if thoughts <= candidates and prompt + candidates == said.get("totalTokenCount"):
+        """The counts in disjoint buckets, worked out once. The prompt includes what was cached; thoughts are counted
+        once."""
+        if self._found is None or self._found.web_searches != searches:
+            self._found = self._buckets(searches)
+        return self._found
+
+    def _buckets(self, searches: int) -> Usage:
+        told = self._said.get
+        prompt = _count(told("promptTokenCount")) + _count(told("toolUsePromptTokenCount"))
+        thoughts, candidates = _count(told("thoughtsTokenCount")), _count(told("candidatesTokenCount"))
+        if thoughts <= candidates and prompt + candidates == told("totalTokenCount"):
             candidates -= thoughts  # some models count the thoughts among the candidates
-        cached = min(prompt, _count(said.get("cachedContentTokenCount")))
-        of_cached, of_prompt = said.get("cacheTokensDetails"), said.get("promptTokensDetails")
-        cached_audio = min(cached, _of(of_cached, "AUDIO"))
+        cached = min(prompt, _count(told("cachedContentTokenCount")))
         fresh = prompt - cached
-        audio = min(fresh, max(0, _of(of_prompt, "AUDIO") - cached_audio))
-        image = min(fresh - audio, max(0, _of(of_prompt, "IMAGE") - _of(of_cached, "IMAGE")))
-        out_audio = min(candidates, _of(said.get("candidatesTokensDetails"), "AUDIO"))
-        out_image = min(candidates - out_audio, _of(said.get("candidatesTokensDetails"), "IMAGE"))
+        of_prompt, of_cached = _details(told("promptTokensDetails")), _details(told("cacheTokensDetails"))
+        cached_audio = min(cached, of_cached.get("AUDIO", 0))
+        audio = min(fresh, max(0, of_prompt.get("AUDIO", 0) - cached_audio))
+        image = min(fresh - audio, max(0, of_prompt.get("IMAGE", 0) - of_cached.get("IMAGE", 0)))
+        said = _details(told("candidatesTokensDetails"))
+        out_audio = min(candidates, said.get("AUDIO", 0))
+        out_image = min(candidates - out_audio, said.get("IMAGE", 0))
         return Usage(
             in_text=fresh - audio - image,
             in_audio=audio,
@@ -71,7 +81,16 @@ def _count(value: Any) -> int:
     return value if type(value) is int and 0 <= value <= _MOST else 0
 
 
-def _of(counts: Any, modality: str) -> int:
-    """The sum of one modality in a list of details."""
-    listed = counts if isinstance(counts, list) else []
-    return sum(_count(c.get("tokenCount")) for c in listed if isinstance(c, dict) and c.get("modality") == modality)
+_NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
+def _details(counts: Any) -> Mapping[str, int]:
+    """The tokens of each modality in a list of details."""
+    if not isinstance(counts, list):
+        return _NOTHING
+    found: dict[str, int] = {}
+    for count in counts:
+        modality = count.get("modality") if isinstance(count, dict) else None
+        if isinstance(modality, str):
+            found[modality] = found.get(modality, 0) + _count(count.get("tokenCount"))
+    return found

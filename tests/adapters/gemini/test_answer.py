@@ -132,6 +132,13 @@ def test_a_signature_of_text_stays_though_more_text_follows():
     assert choice.message.model_extra == {"extra_content": {"google": {"thought_signature": "c2ln"}}}
 
 
+def test_sources_that_only_the_citations_tell_are_told():
+    sources = {"citationSources": [{"startIndex": 1, "endIndex": 2, "uri": "https://b.example"}]}
+    [choice] = translated(candidate({"text": "abc"}, citationMetadata=sources)).choices
+    [cited] = choice.message.annotations or []
+    assert (cited.url_citation.start_index, cited.url_citation.url) == (1, "https://b.example")
+
+
 def test_a_call_and_an_image_may_be_bare():
     images: list[dict[str, Any]] = [{"inlineData": {"mimeType": "image/png"}}, {"inlineData": {}}]
     [choice] = response_of({"functionCall": {"id": "1"}}, *images)["choices"]

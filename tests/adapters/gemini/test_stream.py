@@ -187,6 +187,49 @@ def test_sources_count_parts_and_not_fragments(between, index):
     assert (cited["url_citation"]["start_index"], cited["url_citation"]["end_index"]) == (2, 4)
 
 
+def test_what_comes_by_the_run_is_said_piece_by_piece_and_counts_among_the_parts():
+    grounds = {
+        "groundingChunks": [{"web": {"uri": "https://a.example"}}],
+        "groundingSupports": [{"segment": {"partIndex": 2, "endIndex": 3}, "groundingChunkIndices": [0]}],
+    }
+    pieces = [{"text": text} for text in "abcd"] + [{"text": text, "thought": True} for text in "wxyz"]
+    pieces += [{"text": text} for text in "efgh"]
+    last = fragment([{"text": "i"}], finishReason="STOP", groundingMetadata=grounds)
+    _, said = heard(answers.sse([*(fragment([piece]) for piece in pieces), last]))
+    told = deltas(said)
+    assert [delta["content"] for delta in told if delta.get("content")] == [*"abcdefghi"]
+    assert [delta["reasoning_content"] for delta in told if "reasoning_content" in delta] == [*"wxyz"]
+    [[cited]] = [delta["annotations"] for delta in told if "annotations" in delta]
+    assert (cited["url_citation"]["start_index"], cited["url_citation"]["end_index"]) == (4, 7)
+
+
+def test_a_run_that_begins_a_part_begins_it():
+    grounds = {
+        "groundingChunks": [{"web": {"uri": "https://a.example"}}],
+        "groundingSupports": [{"segment": {"partIndex": 2, "endIndex": 2}, "groundingChunkIndices": [0]}],
+    }
+    translation = stream(answers.call(stream=True), STAMP)
+    last = fragment([{"text": "g"}], finishReason="STOP", groundingMetadata=grounds)
+    reads = [[fragment([{"text": text}]) for text in "abc"], [fragment([THOUGHT])]]
+    reads += [[*(fragment([{"text": text}]) for text in "def"), last]]
+    said = b"".join([translation.feed(answers.sse(read)) for read in reads]) + translation.end()
+    [[cited]] = [delta["annotations"] for delta in deltas(said) if "annotations" in delta]
+    assert (cited["url_citation"]["start_index"], cited["url_citation"]["end_index"]) == (3, 5)
+
+
+def test_sources_that_only_the_citations_tell_are_told():
+    sources = {"citationSources": [{"startIndex": 1, "endIndex": 2, "uri": "https://b.example"}]}
+    _, said = heard(answers.sse([HELLO, fragment([{"text": "lo"}], finishReason="STOP", citationMetadata=sources)]))
+    [[cited]] = [delta["annotations"] for delta in deltas(said) if "annotations" in delta]
+    assert cited["url_citation"]["url"] == "https://b.example"
+
+
+def test_sources_without_an_address_are_not_told():
+    last = fragment([], finishReason="STOP", citationMetadata={"citationSources": [{"startIndex": 1}]})
+    _, said = heard(answers.sse([HELLO, last]))
+    assert not [delta for delta in deltas(said) if "annotations" in delta]
+
+
 def test_calls_without_ids_get_one_each_and_signatures_are_kept_by_it():
     bare = {"functionCall": {"name": "f"}}
     translation, said = heard(answers.sse([fragment([bare | {"thoughtSignature": "c2ln"}, bare, bare]), DONE]))

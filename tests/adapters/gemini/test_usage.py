@@ -116,6 +116,23 @@ def test_counts_in_disjoint_buckets(said, expected):
     assert buckets(Told(said).buckets()) == {name: count for name, count in expected.items() if count}
 
 
+def test_what_was_worked_out_holds_until_more_is_told():
+    told = Told({"promptTokenCount": 5, "candidatesTokenCount": 2})
+    first = told.buckets()
+    assert told.buckets() is first
+    assert buckets(told.buckets(3)) == {"in_text": 5, "out_text": 2, "web_searches": 3}
+    assert buckets(told.buckets()) == {"in_text": 5, "out_text": 2}
+    told.overwrite({"candidatesTokenCount": 9})
+    assert buckets(told.buckets()) == {"in_text": 5, "out_text": 9}
+    assert buckets(first) == {"in_text": 5, "out_text": 2}
+
+
+def test_details_of_the_same_modality_add_up_and_odd_ones_say_nothing():
+    details = [*of(AUDIO=2), *of(AUDIO=1), {"modality": ["AUDIO"], "tokenCount": 9}, {"tokenCount": 9}, 9]
+    told = Told({"promptTokenCount": 5, "promptTokensDetails": details})
+    assert buckets(told.buckets()) == {"in_text": 2, "in_audio": 3}
+
+
 def test_later_counts_replace_and_never_add():
     told = Told({"promptTokenCount": 5, "candidatesTokenCount": 1})
     told.overwrite({"candidatesTokenCount": 4, "promptTokenCount": None})
