@@ -3,13 +3,13 @@
 The client's (`max_completion_tokens` or `max_tokens`), the model's, and the money's (`Target.cap`).
 """
 
-from typing import NamedTuple
+import msgspec
 
 from adapters import wire
 from adapters.base import Target, Warnings, invalid
 
 
-class Cap(NamedTuple):
+class Cap(msgspec.Struct, frozen=True):
     """`asked`: the client has given one. `lowered`: it is the money's bound, below what would be had without it."""
 
     tokens: int

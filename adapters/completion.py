@@ -32,6 +32,7 @@ def error_object(failure: Failure) -> bytes:
 
 def usage_object(usage: Usage) -> dict[str, Any]:
     """OpenAI's usage, derived from the disjoint buckets."""
+    prompt, completion = usage.prompt, usage.completion
     prompt_details: dict[str, int] = {
         "cached_tokens": usage.cached,
         "audio_tokens": usage.in_audio + usage.cache_read_audio,
@@ -41,9 +42,9 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     if usage.in_image:
         prompt_details["image_tokens"] = usage.in_image
     return {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.prompt + usage.completion,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
         "prompt_tokens_details": prompt_details,
         "completion_tokens_details": {
             "reasoning_tokens": usage.out_reasoning,
@@ -85,20 +86,22 @@ class Message:
             "content": None if not text and (self.calls or self.refusal is not None) else text,
             "refusal": self.refusal,
         }
-        reasoning = "".join(self.reasoning)
-        legacy = self._reading.legacy_functions and self.calls
-        for key, value in (
-            ("annotations", self.annotations),
-            ("tool_calls", None if legacy else self.calls),
-            ("function_call", self.calls[0]["function"] if legacy else None),
-            ("reasoning_content", reasoning),
-            ("thinking_blocks", self.thinking),
-            ("images", self.images),
-            ("extra_content", google(self.signature) if self.signature else None),
-        ):
-            if value:
-                message[key] = value
-        finish = "function_call" if legacy and self.finish == "tool_calls" else self.finish
+        if self.annotations:
+            message["annotations"] = self.annotations
+        finish = self.finish
+        if self.calls and self._reading.legacy_functions:
+            message["function_call"] = self.calls[0]["function"]
+            finish = "function_call" if finish == "tool_calls" else finish
+        elif self.calls:
+            message["tool_calls"] = self.calls
+        if reasoning := "".join(self.reasoning):
+            message["reasoning_content"] = reasoning
+        if self.thinking:
+            message["thinking_blocks"] = self.thinking
+        if self.images:
+            message["images"] = self.images
+        if self.signature:
+            message["extra_content"] = google(self.signature)
         return {"index": self._index, "message": message, "logprobs": self.logprobs, "finish_reason": finish}
 
 

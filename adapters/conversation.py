@@ -4,8 +4,7 @@ Every vendor but OpenAI wants turns that alternate, results of tools directly be
 That is worked out once, here; the adapters only spell it. Rules and sources: docs/translation.md, "Messages".
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, assert_never
 
 import msgspec
@@ -96,68 +95,64 @@ class _Reader:
         self._open: dict[str, str] = {}
         self._turns: list[Turn] = []
         self._system: list[Text] = []
+        self._asked = False  # a turn is the user's
 
     def read(self, messages: list[wire.Message]) -> Conversation:
         for i, message in enumerate(messages):
             if self._open and not isinstance(message, wire.Tool | wire.Function):
                 raise self._unanswered(f"messages[{i}]")
-            self._read(message, f"messages[{i}]")
+            self._read(message, i)
         if self._open:
             raise self._unanswered("messages")
-        if not any(turn.role == "user" for turn in self._turns):
+        if not self._asked:
             self._warnings.add("added", "messages")
             self._turns.append(Turn("user", [Text(PLACEHOLDER)]))
         return Conversation(self._system, self._turns)
 
-    def _read(self, message: wire.Message, where: str) -> None:
+    def _read(self, message: wire.Message, i: int) -> None:
+        """Take the message that stands at `i`. Its place is put into words only for who needs them."""
         match message:
-            case wire.System(content=content) | wire.Developer(content=content):
-                texts = [block for block in self._parts(content, where) if isinstance(block, Text)]
-                if self._turns:
-                    self._say("system", texts)
-                else:
-                    self._system += texts
             case wire.User(content=content):
-                self._say("user", self._parts(content, where) or [self._nothing(where)])
+                self._say("user", _parts(content, i) or [self._nothing(i)])
             case wire.Assistant():
-                self._say("assistant", self._assistant(message, where))
+                self._say("assistant", self._assistant(message, i))
+            case wire.System(content=content) | wire.Developer(content=content):
+                if self._turns:
+                    self._say("system", [*_texts(content)])
+                else:
+                    self._system += _texts(content)
             case wire.Tool(tool_call_id=id, content=content):
                 id = plain_id(id)
                 if id not in self._open:
-                    raise invalid(
-                        f"Invalid parameter: {where} answers the tool call '{id}', which no preceding message with "
-                        "'tool_calls' made.",
-                        f"{where}.tool_call_id",
-                    )
-                self._say("user", [self._result(id, content, where)])
+                    why = f"answers the tool call '{id}', which no preceding message with 'tool_calls' made"
+                    raise invalid(f"Invalid parameter: messages[{i}] {why}.", f"messages[{i}].tool_call_id")
+                self._say("user", [self._result(id, content, i)])
             case wire.Function(name=name, content=content):
                 id = next((id for id, called in self._open.items() if called == name), "")
                 if not id:
-                    raise invalid(
-                        f"Invalid parameter: {where} answers '{name}', which was not called.", f"{where}.name"
-                    )
-                self._say("user", [self._result(id, content or "", where)])
+                    why = f"answers '{name}', which was not called"
+                    raise invalid(f"Invalid parameter: messages[{i}] {why}.", f"messages[{i}].name")
+                self._say("user", [self._result(id, content or "", i)])
             case _:
                 assert_never(message)
 
-    def _say(self, role: Literal["system", "user", "assistant"], blocks: Iterable[Block]) -> None:
+    def _say(self, role: Literal["system", "user", "assistant"], blocks: list[Block]) -> None:
         """Append to the last turn if it has the same role, else begin one; a turn of nothing is no turn."""
-        blocks = list(blocks)
         if not blocks:
             return
         if self._turns and self._turns[-1].role == role:
             self._turns[-1].blocks += blocks
         else:
             self._turns.append(Turn(role, blocks))
+            self._asked = self._asked or role == "user"
 
-    def _nothing(self, where: str) -> Text:
-        self._warnings.add("added", f"{where}.content")
+    def _nothing(self, i: int) -> Text:
+        self._warnings.add("added", f"messages[{i}].content")
         return Text(PLACEHOLDER)
 
-    def _result(self, id: str, content: str | list[wire.TextPart | wire.ImagePart], where: str) -> Result:
+    def _result(self, id: str, content: str | list[wire.TextPart | wire.ImagePart], i: int) -> Result:
         name = self._open.pop(id)
-        parts = tuple(part for part in self._parts(content, where) if isinstance(part, Text | Image))
-        return Result(id, name, parts)
+        return Result(id, name, tuple([part for part in _parts(content, i) if isinstance(part, Text | Image)]))
 
     def _unanswered(self, where: str) -> Exception:
         ids = ", ".join(self._open)
@@ -167,21 +162,23 @@ class _Reader:
             where,
         )
 
-    def _assistant(self, message: wire.Assistant, where: str) -> list[Block]:
+    def _assistant(self, message: wire.Assistant, i: int) -> list[Block]:
         if message.audio is not None:
-            raise unsupported(f"{where}.audio", "only OpenAI keeps the audio of earlier answers")
-        blocks: list[Block] = [Thinking(_without_index(block)) for block in message.thinking_blocks or ()]
-        signature = _google(message.extra_content)
-        texts = [block for block in self._parts(message.content, where) if isinstance(block, Text)]
-        if message.refusal and message.refusal.strip():
+            raise unsupported(f"messages[{i}].audio", "only OpenAI keeps the audio of earlier answers")
+        blocks: list[Block] = []
+        if message.thinking_blocks:
+            blocks += [Thinking(_without_index(block)) for block in message.thinking_blocks]
+        texts = _texts(message.content)
+        if message.refusal and not message.refusal.isspace():
             texts.append(Text(message.refusal))
-        if signature and texts:
+        if texts and (signature := _google(message.extra_content)):
             texts[-1] = Text(texts[-1].text, texts[-1].cache, signature)
         blocks += texts
         for j, call in enumerate(message.tool_calls or ()):
             read = _call(call)
             if read.id in self._open:
-                raise invalid(f"Invalid parameter: duplicate tool call id '{read.id}'.", f"{where}.tool_calls[{j}].id")
+                param = f"messages[{i}].tool_calls[{j}].id"
+                raise invalid(f"Invalid parameter: duplicate tool call id '{read.id}'.", param)
             self._open[read.id] = read.name
             blocks.append(read)
         if message.function_call is not None:
@@ -191,20 +188,30 @@ class _Reader:
             blocks.append(Call(id, legacy.name, arguments(legacy.arguments)))
         return blocks
 
-    def _parts(self, content: str | Sequence[wire.Part] | None, where: str) -> list[Block]:
-        if content is None:
-            return []
-        if isinstance(content, str):
-            return [Text(content)] if content.strip() else []
-        return [block for j, part in enumerate(content) if (block := _part(part, f"{where}.content[{j}]")) is not None]
+
+def _texts(content: str | Sequence[wire.TextPart | wire.RefusalPart] | None) -> list[Text]:
+    """What is not empty of it: white space alone is refused upstream."""
+    if isinstance(content, str):
+        return [Text(content)] if content and not content.isspace() else []
+    return [text for part in content or () if (text := _text(part)) is not None]
 
 
-def _part(part: wire.Part, where: str) -> Block | None:
+def _text(part: wire.TextPart | wire.RefusalPart) -> Text | None:
+    said, cache = (part.text, _mark(part)) if isinstance(part, wire.TextPart) else (part.refusal, None)
+    return Text(said, cache) if said and not said.isspace() else None
+
+
+def _parts(content: str | Sequence[wire.Part], i: int) -> list[Block]:
+    if isinstance(content, str):
+        return [Text(content)] if content and not content.isspace() else []
+    return [block for j, part in enumerate(content) if (block := _part(part, i, j)) is not None]
+
+
+def _part(part: wire.Part, i: int, j: int) -> Block | None:
+    if isinstance(part, wire.TextPart | wire.RefusalPart):
+        return _text(part)
+    where = f"messages[{i}].content[{j}]"
     match part:
-        case wire.TextPart(text=text):
-            return Text(text, _mark(part)) if text.strip() else None
-        case wire.RefusalPart(refusal=text):
-            return Text(text) if text.strip() else None
         case wire.ImagePart(image_url=image):
             return Image(image.url, f"{where}.image_url.url", image.detail, _mark(part))
         case wire.AudioPart(input_audio=audio):
@@ -278,6 +285,8 @@ def fold_system(turns: list[Turn], *, keep: bool) -> list[Turn]:
 
     They are never hoisted to the top: that would rewrite the prefix that the vendor has cached.
     """
+    if "system" not in [turn.role for turn in turns]:
+        return turns  # nearly always: they are in order as they were read
     folded: list[Turn] = []
     carried: list[Block] = []
     for i, turn in enumerate(turns):
@@ -305,16 +314,3 @@ def _merge(turns: list[Turn], turn: Turn) -> None:
         turns[-1].blocks += turn.blocks
     else:
         turns.append(turn)
-
-
-_DATA_URL = re.compile(
-    r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?(?P<base64>;base64)?,(?P<data>.*)", re.DOTALL | re.IGNORECASE
-)
-
-
-def data_url(url: str) -> tuple[str, str] | None:
-    """`(media type, base64)` of a data URL (RFC 2397), or None if it is another kind of URL or not base64."""
-    found = _DATA_URL.fullmatch(url)
-    if found is None or not found["base64"]:
-        return None
-    return found["type"].lower(), found["data"]

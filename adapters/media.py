@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -24,6 +25,17 @@ _BY_ENDING = {
     "webp": "image/webp",
 }
 _SAME = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "audio/mpeg": "audio/mp3", "audio/x-wav": "audio/wav"}
+_DATA_URL = re.compile(
+    r"data:(?P<type>[^;,]*)(?:;[^;,]*)*?(?P<base64>;base64)?,(?P<data>.*)", re.DOTALL | re.IGNORECASE
+)
+
+
+def data_url(url: str) -> tuple[str, str] | None:
+    """`(media type, base64)` of a data URL (RFC 2397), or None if it is another kind of URL or not base64."""
+    found = _DATA_URL.fullmatch(url)
+    if found is None or not found["base64"]:
+        return None
+    return found["type"].lower(), found["data"]
 
 
 def sniff(head: bytes) -> str | None:

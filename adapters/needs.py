@@ -11,7 +11,7 @@ def images(chat: wire.Chat, vendors_own: Callable[[str], bool]) -> list[Remote]:
     """The images by URL that the vendor will not fetch for itself (`vendors_own` says which it will)."""
     found = []
     for i, message in enumerate(chat.messages):
-        if not isinstance(message, wire.User | wire.Tool) or isinstance(message.content, str):
+        if isinstance(message.content, str) or not isinstance(message, wire.User | wire.Tool):
             continue
         for j, part in enumerate(message.content):
             if isinstance(part, wire.ImagePart) and not part.image_url.url.lower().startswith("data:"):

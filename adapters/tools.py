@@ -39,8 +39,13 @@ class Toolbox(msgspec.Struct, frozen=True):
     legacy: bool
 
 
+_EMPTY = Toolbox((), None, False)
+
+
 def read(chat: wire.Chat) -> Toolbox:
     """Read the tools and the choice. Raises `Failure` (400) where they contradict each other."""
+    if not (chat.tools or chat.functions or chat.tool_choice or chat.function_call):
+        return _EMPTY
     legacy = bool(chat.functions)
     if legacy and chat.tools:
         raise invalid("'functions' and 'tools' cannot both be given; 'functions' is deprecated.", "functions")
@@ -128,6 +133,11 @@ class Names:
         for name in names:
             if self._valid(name) and name not in self._reserved:
                 self._wire.setdefault(name, name)
+
+    @property
+    def known(self) -> Iterable[str]:
+        """The client's own names, where they were claimed and are valid, or have been spelled."""
+        return self._wire.keys()
 
     def wire(self, name: str) -> str:
         """The name as the vendor may see it, the same each time it is asked for."""

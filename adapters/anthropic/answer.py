@@ -21,6 +21,7 @@ FINISH = {
     "pause_turn": "length",
     "compaction": "length",
 }
+UNTOLD = msgspec.Raw(b"null")
 _TIERS = {"standard": "default", "priority": "priority"}
 
 
@@ -41,9 +42,12 @@ class UsageSaid(msgspec.Struct):
     speed: Any = None
 
     @classmethod
-    def read(cls, said: Any) -> "UsageSaid":
-        """What a message tells, decoded; nothing, if it is no object."""
-        return msgspec.convert(said, cls) if isinstance(said, dict) else cls()
+    def read(cls, said: msgspec.Raw) -> "UsageSaid":
+        """What a message tells; nothing, if it is no object."""
+        try:
+            return _usage.decode(said) or cls()
+        except msgspec.ValidationError:
+            return cls()
 
     def overwrite(self, later: "UsageSaid") -> None:
         """Take over what a later event says: counts replace, they never add."""
@@ -72,8 +76,11 @@ class UsageSaid(msgspec.Struct):
         return "fast" if self.speed == "fast" else _TIERS.get(str(self.service_tier))
 
 
+_usage = msgspec.json.Decoder(UsageSaid | None)
+
+
 def _of(said: Any, name: str) -> int:
-    return number(said.get(name) if isinstance(said, dict) else None) or 0
+    return number(said.get(name)) or 0 if isinstance(said, dict) else 0
 
 
 class Block(msgspec.Struct):
@@ -102,7 +109,7 @@ class MessageSaid(msgspec.Struct):
     content: list[Block] | None = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
-    usage: Any = None  # `UsageSaid.read` reads it
+    usage: msgspec.Raw = UNTOLD  # `UsageSaid.read` reads it
     error: Any = None
 
 
@@ -130,13 +137,13 @@ def _answer(said: MessageSaid, call: Call, stamp: Stamp) -> Answer:
     if said.stop_reason == "refusal" and not any(message.text):
         message.refusal = refusal(said.stop_details)
     counted = UsageSaid.read(said.usage)
-    usage = counted.buckets()
+    usage, tier = counted.buckets(), counted.tier()
     model = said.model or call.reading.model
     return Answer(
-        body=completion.completion(stamp, model, [message], usage, counted.tier()),
+        body=completion.completion(stamp, model, [message], usage, tier),
         usage=usage,
         finish=message.finish,
-        service_tier=counted.tier(),
+        service_tier=tier,
         states=states(call, message.calls[0]["id"] if message.calls else None, message.thinking),
     )
 
@@ -150,8 +157,9 @@ def _take(block: Block, message: Message, call: Call) -> None:
     match block.type:
         case "text":
             text = block.text or ""
-            start = sum(map(len, message.text))
-            message.annotations += annotations(block.citations or (), start, start + len(text))
+            if block.citations:
+                start = sum(map(len, message.text))
+                message.annotations += annotations(block.citations, start, start + len(text))
             message.text.append(text)
         case "thinking":
             message.reasoning.append(block.thinking or "")

@@ -1,11 +1,12 @@
 """Anthropic's events, as far as we read them; and the run of deltas that differ in nothing but their text."""
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from adapters import sse
-from adapters.anthropic.answer import Block, MessageSaid, StopDetails
+from adapters.anthropic.answer import UNTOLD, Block, MessageSaid, StopDetails
 from adapters.flow import Flow
 
 
@@ -27,7 +28,7 @@ class Event(msgspec.Struct):
     message: MessageSaid | None = None
     content_block: Block | None = None
     delta: Delta | None = None
-    usage: Any = None
+    usage: msgspec.Raw = UNTOLD
     error: Any = None
 
 
@@ -72,10 +73,20 @@ def learn(flow: Flow, event: bytes, delta: Delta) -> str:
     """Let `flow` know the like of this delta, as it came in `event`. Returns what they bring, the name of a member; ""
     if nothing was learnt."""
     flow.forget()
-    name, run = _RUNS.get(delta.type, ("", None))
+    name, _ = _RUNS.get(delta.type, ("", None))
     flow.learn(event, b'"%b":"' % name.encode())
-    bare = sse.Decoder().data(flow.before + flow.end.rstrip(b"\n")) if flow.before else b""
-    if bare and read(bare) == Event("content_block_delta", delta=run):
+    wrapping = flow.before + flow.end
+    if flow.before and len(wrapping) <= _LONGEST and _is_bare(wrapping, delta.type):
         return name
     flow.forget()
     return ""
+
+
+_LONGEST = 1024  # bytes around a text; three times what there is
+
+
+@lru_cache(maxsize=64)  # a vendor wraps its texts in the same in each of its answers
+def _is_bare(wrapping: bytes, kind: str) -> bool:
+    """Whether such an event is a delta of this kind without its text, and nothing else that concerns us."""
+    bare = sse.Decoder().data(wrapping.rstrip(b"\n"))
+    return bool(bare) and read(bare) == Event("content_block_delta", delta=_RUNS[kind][1])

@@ -19,25 +19,13 @@ from adapters.conversation import (
     Text,
     Thinking,
     Turn,
-    data_url,
 )
+from adapters.media import data_url
 from adapters.tools import Names
 
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _MOST_MARKS = 4
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
-
-
-def text(block: Text) -> dict[str, Any]:
-    """A text block."""
-    said: dict[str, Any] = {"type": "text", "text": block.text}
-    return said | _mark(block.cache)
-
-
-def _mark(cache: str | None) -> dict[str, Any]:
-    if cache is None:
-        return {}
-    return {"cache_control": {"type": "ephemeral", "ttl": "1h"} if cache in ("1h", "12h") else {"type": "ephemeral"}}
 
 
 class Speller:
@@ -54,7 +42,7 @@ class Speller:
 
     def system(self, texts: list[Text]) -> list[dict[str, Any]]:
         """The member `system`; to be asked for before the turns, because it stands before them."""
-        return self._blocks([*texts])
+        return [self._marked({"type": "text", "text": text.text}, text.cache) for text in texts]
 
     def turns(self, turns: list[Turn]) -> list[dict[str, Any]]:
         """The member `messages`."""
@@ -62,12 +50,14 @@ class Speller:
             self._warnings.add("added", "messages")
             turns = [Turn("user", [Text(PLACEHOLDER)]), *turns]
         said: list[dict[str, Any]] = []
-        for turn in map(self._turn, turns):
-            if said and said[-1]["role"] == turn["role"]:
-                said[-1]["content"] += turn["content"]
-            elif turn["content"]:
-                said.append(turn)
-        self._thin_out_marks()
+        for turn in turns:
+            content = self._blocks(turn.blocks)
+            if said and said[-1]["role"] == turn.role:
+                said[-1]["content"] += content
+            elif content:
+                said.append({"role": turn.role, "content": content})
+        if self._marks:
+            self._thin_out_marks()
         return said
 
     def _thin_out_marks(self) -> None:
@@ -80,20 +70,23 @@ class Speller:
                 self._warnings.add("rounded", "prompt_cache_breakpoint")
             short = short or "ttl" not in block["cache_control"]
 
-    def _turn(self, turn: Turn) -> dict[str, Any]:
-        return {"role": turn.role, "content": self._blocks(turn.blocks)}
-
     def _blocks(self, blocks: list[Block]) -> list[dict[str, Any]]:
-        said = [spelled for block in blocks if (spelled := self._block(block)) is not None]
-        self._marks += [block for block in said if "cache_control" in block]
-        if any(getattr(block, "cache", None) == "12h" for block in blocks):
+        return [spelled for block in blocks if (spelled := self._block(block)) is not None]
+
+    def _marked(self, said: dict[str, Any], cache: str | None) -> dict[str, Any]:
+        """A block as it is `said`, with the cache mark that it may have."""
+        if cache is None:
+            return said
+        if cache == "12h":
             self._warnings.add("clamped", "prompt_cache_breakpoint.ttl")  # an hour is the longest that can be had
+        said["cache_control"] = {"type": "ephemeral"} if cache == "5m" else {"type": "ephemeral", "ttl": "1h"}
+        self._marks.append(said)
         return said
 
     def _block(self, block: Block) -> dict[str, Any] | None:
         match block:
-            case Text():
-                return text(block)
+            case Text(text=text, cache=cache):
+                return self._marked({"type": "text", "text": text}, cache)
             case Thinking(block=kept):
                 return self._earlier(kept)
             case Call(id=id, name=name, arguments=arguments):
@@ -104,9 +97,9 @@ class Speller:
                     said["content"] = content
                 return said
             case Image():
-                return {"type": "image", "source": self._image(block)} | _mark(block.cache)
+                return self._marked({"type": "image", "source": self._image(block)}, block.cache)
             case File():
-                return self._file(block) | _mark(block.cache)
+                return self._marked(self._file(block), block.cache)
             case _:
                 raise unsupported(block.param, "Claude does not hear")
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import msgspec
 
-from adapters import conversation, wire
+from adapters import wire
 from adapters.anthropic import schema
 from adapters.base import Capabilities, Warnings, invalid
-from adapters.conversation import Conversation
 from adapters.tools import Choice, Names, Tool, Toolbox
 
 _VALID_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}").fullmatch
@@ -18,9 +17,10 @@ _SEARCHES = {"low": 1, "medium": 5, "high": 10}
 
 def names(box: Toolbox, *, json_tool: str | None, search: bool) -> Names:
     """The names on the wire. The client's tools claim theirs before the history is spelled with them."""
-    reserved = [*([json_tool] if json_tool else []), *([WEB_SEARCH] if search else [])]
-    said = Names(_VALID_NAME, 128, reserved)
-    said.claim(tool.name for tool in box.tools)
+    reserved = () if json_tool is None else (json_tool,)
+    said = Names(_VALID_NAME, 128, (*reserved, WEB_SEARCH) if search else reserved)
+    if box.tools:
+        said.claim([tool.name for tool in box.tools])
     return said
 
 
@@ -33,11 +33,11 @@ class Offer:
         self._warnings = warnings
 
     def said(
-        self, chat: wire.Chat, box: Toolbox, talk: Conversation, choice: Choice | None, json_tool: dict[str, Any] | None
+        self, chat: wire.Chat, box: Toolbox, choice: Choice | None, json_tool: dict[str, Any] | None
     ) -> dict[str, Any]:
-        """Both members, or neither if there is nothing to call."""
+        """Both members, or neither if there is nothing to call. To be asked for when the history has been spelled."""
         specs = [self._tool(tool) for tool in box.tools if _is_offered(tool, choice)]
-        if not specs and (called := _called(talk)):
+        if not specs and (called := sorted(self._names.known)):
             # A history with calls needs their tools; they were not offered, so they may not be called.
             specs = [{"name": self._names.wire(name), "input_schema": schema.ANY_OBJECT} for name in called]
             choice = Choice("none") if json_tool is None else choice
@@ -81,12 +81,6 @@ class Offer:
 
 def _is_offered(tool: Tool, choice: Choice | None) -> bool:
     return choice is None or choice.only is None or tool.name in choice.only
-
-
-def _called(talk: Conversation) -> list[str]:
-    """The names of all tools that the history has called."""
-    blocks = (block for turn in talk.turns for block in turn.blocks)
-    return sorted({block.name for block in blocks if isinstance(block, conversation.Call)})
 
 
 def _web_search(options: wire.WebSearchOptions) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Structured output: native where it can be had, else by a tool that must be called, else in so many words."""
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from adapters import wire
 from adapters.anthropic import schema
@@ -11,7 +13,7 @@ JSON_TOOL = "json_tool_call"
 _JSON_ONLY = "Answer with one JSON object and nothing else: no explanation, no Markdown fence."
 
 
-class Form(NamedTuple):
+class Form(msgspec.Struct, frozen=True):
     """How the answer gets its form; at most one of the three is there."""
 
     native: dict[str, Any] | None = None  # `output_config.format`
@@ -24,14 +26,19 @@ class Form(NamedTuple):
         return Choice("tool", JSON_TOOL) if self.tool is not None else None
 
 
+_FREE = Form()
+
+
 def form(chat: wire.Chat, able: Capabilities, warnings: Warnings) -> Form:
     """The form that the client wants. Raises `Failure` (400) if this model cannot be brought to it."""
     format = chat.response_format
+    if format is None:
+        return _FREE
     if isinstance(format, wire.JsonObjectFormat):
         warnings.add("emulated", "response_format")
         return Form(order=_JSON_ONLY)
     if not isinstance(format, wire.JsonSchemaFormat):
-        return Form()
+        return _FREE
     wanted = format.json_schema.schema if format.json_schema.schema is not None else schema.ANY_OBJECT
     why = schema.obstacle(wanted) if able.json_schema else "the model has no structured output"
     if why is None:

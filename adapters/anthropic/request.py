@@ -58,18 +58,20 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     if form.order is not None:
         system.append({"type": "text", "text": form.order})
     body: dict[str, Any] = {"model": target.model, "max_tokens": cap}
-    body |= offer.Offer(names, able, warnings).said(chat, box, talk, thought.choice, form.tool)
-    body |= {"system": system} if system else {}
+    body |= offer.Offer(names, able, warnings).said(chat, box, thought.choice, form.tool)
+    if system:
+        body["system"] = system
     body["messages"] = turns
     body |= _sampling(chat, target, thought, warnings)
-    body |= {"thinking": thought.thinking} if thought.thinking is not None else {}
+    if thought.thinking is not None:
+        body["thinking"] = thought.thinking
     body |= _output_config(form, thought)
     body |= _rest(chat, warnings)
     reading = Reading(
         stream=envelope.stream,
         include_usage=envelope.include_usage,
         names=names.clients,
-        custom=frozenset(tool.name for tool in box.tools if tool.custom),
+        custom=frozenset([tool.name for tool in box.tools if tool.custom]),
         legacy_functions=box.legacy,
         json_tool=own,
         json_fence=form.order is not None,
@@ -90,7 +92,7 @@ _TOKENS_PER_IMAGE = 1600
 def _max_tokens(chat: wire.Chat, talk: Conversation, target: Target, size: int, warnings: Warnings) -> int:
     """Anthropic wants a cap in every request; without one from the client it is all that the model can give."""
     unasked = target.max_output
-    if target.context <= _SMALL_WINDOW:
+    if chat.max_tokens is chat.max_completion_tokens is None and target.context <= _SMALL_WINDOW:
         unasked = max(_LEAST_CAP, target.context - _tokens(talk, size))
     return caps.read(chat, unasked, target, warnings).tokens
 
@@ -113,6 +115,8 @@ def _tokens(talk: Conversation, size: int) -> int:
 def _sampling(chat: wire.Chat, target: Target, thought: thinking.Thought, warnings: Warnings) -> dict[str, Any]:
     """Temperature goes to 1 here; Claude 4.x takes it or `top_p`, later models and thinking take neither."""
     said: dict[str, float] = {}
+    if chat.temperature is chat.top_p is None:
+        return said
     for name, most in (("temperature", 2), ("top_p", 1)):
         value = getattr(chat, name)
         if value is None or value == 1:
@@ -129,9 +133,10 @@ def _sampling(chat: wire.Chat, target: Target, thought: thinking.Thought, warnin
 
 
 def _output_config(form: output.Form, thought: thinking.Thought) -> dict[str, Any]:
+    if form.native is None and thought.effort is None:
+        return {}
     said = {"format": form.native, "effort": thought.effort}
-    config = {key: value for key, value in said.items() if value is not None}
-    return {"output_config": config} if config else {}
+    return {"output_config": {key: value for key, value in said.items() if value is not None}}
 
 
 def _check_prefill(turns: list[dict[str, Any]], target: Target, thought: thinking.Thought) -> None:
@@ -154,7 +159,7 @@ _PERSONAL = re.compile(r"@|^\+?[\d\s().-]{7,}$")
 
 def _rest(chat: wire.Chat, warnings: Warnings) -> dict[str, Any]:
     said: dict[str, Any] = {}
-    if stop := _stop(chat.stop, warnings):
+    if chat.stop is not None and (stop := _stop(chat.stop, warnings)):
         said["stop_sequences"] = stop
     if user := chat.safety_identifier or chat.user:
         # Names, addresses and numbers of people are refused: what looks like one is sent as its digest.
@@ -169,9 +174,9 @@ def _rest(chat: wire.Chat, warnings: Warnings) -> dict[str, Any]:
     return said
 
 
-def _stop(stop: str | list[str] | None, warnings: Warnings) -> list[str]:
-    sequences = [stop] if isinstance(stop, str) else stop or []
-    if any(not sequence for sequence in sequences):
+def _stop(stop: str | list[str], warnings: Warnings) -> list[str]:
+    sequences = [stop] if isinstance(stop, str) else stop
+    if not all(sequences):
         raise invalid("Invalid 'stop': a stop sequence is at least one character.", "stop")
     kept = [sequence for sequence in sequences if sequence.strip()]
     if len(kept) < len(sequences):

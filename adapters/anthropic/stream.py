@@ -6,6 +6,7 @@ import msgspec
 
 from adapters import errors, sse
 from adapters.anthropic.answer import (
+    UNTOLD,
     Block,
     UsageSaid,
     annotations,
@@ -20,7 +21,7 @@ from adapters.anthropic.errors import in_stream
 from adapters.anthropic.events import Delta, Event, learn, read
 from adapters.base import Call, Failure, Stamp, Usage
 from adapters.completion import Chunks, custom_input, encode, without_fence
-from adapters.flow import Flow
+from adapters.flow import Flow, decoded
 
 _FENCE = "```"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -35,7 +36,6 @@ class Translation:
     """One arm per event of the vendor's grammar; exactly one content block is open at a time."""
 
     def __init__(self, call: Call, stamp: Stamp) -> None:
-        self.usage: Usage | None = None
         self.failure: Failure | None = None
         self.done = False
         self.finish: str | None = None
@@ -48,7 +48,8 @@ class Translation:
         self._flow = Flow()  # of the deltas of the open block
         self._kind = ""  # what they bring
         self._heard = False
-        self._counted = UsageSaid()
+        self._counted: UsageSaid | None = None
+        self._usage: Usage | None = None
         self._stop: Delta | None = None
         self._block = Block()
         self._pieces: list[str] = []  # of the open block: thinking, or the input of a custom tool
@@ -62,15 +63,22 @@ class Translation:
         self._is_fence = False
         self._annotations: list[dict[str, Any]] = []
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the vendor has counted so far; added up when somebody asks, not at each event that tells of it."""
+        if self._usage is None and self._counted is not None:
+            self._usage = self._counted.buckets()
+        return self._usage
+
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the vendor's wire; return the chunks that follow from them."""
         if self.done or self.failure:
             return b""
         said: list[bytes] = []
         try:
-            for event, pieces, texts in self._flow.walk(self._cut(data)):
-                if texts:
-                    said.append(self._run(pieces, texts))
+            for event, pieces in self._flow.walk(self._cut(data)):
+                if pieces:
+                    said.append(self._run(pieces))
                 elif told := self._decoder.data(event):
                     said.append(self._take(told, event))
                 if self.failure or self.done:
@@ -120,20 +128,23 @@ class Translation:
         brought = learn(self._flow, event, delta)
         self._kind = "text" if brought == "partial_json" and self._is_json() else brought
 
-    def _run(self, pieces: list[bytes], texts: list[str]) -> bytes:
+    def _run(self, pieces: list[bytes]) -> bytes:
         """The same as of each delta by itself: they are of the open block."""
-        if not all(texts):
-            texts = [text for text in texts if text]
+        if b"" in pieces:
             pieces = [piece for piece in pieces if piece]
-            if not texts:
+            if not pieces:
                 return b""
-        if b"\\" in b"".join(pieces):
-            pieces = [encode(text)[1:-1] for text in texts]  # escapes as we write them
+        whole = b"".join(pieces)
+        if b"\\" in whole:
+            texts = decoded(pieces)
+            pieces, text = [encode(text)[1:-1] for text in texts], "".join(texts)  # escapes as we write them
+        else:
+            text = whole.decode()
         if self._kind == "text":
-            self._length += sum(map(len, texts))
+            self._length += len(text)
             return self._chunks.texts(pieces)
         if self._kind == "thinking":
-            self._pieces += texts
+            self._pieces.append(text)
             return self._chunks.thoughts(pieces)
         return self._chunks.all_arguments(self._index or 0, pieces)
 
@@ -158,11 +169,16 @@ class Translation:
                 self.failure = in_stream(event.error)
         return b""
 
-    def _count(self, said: Any) -> None:
-        if said is not None:
-            self._counted.overwrite(UsageSaid.read(said))
-            self.usage = self._counted.buckets()
-            self.service_tier = self._counted.tier()
+    def _count(self, said: msgspec.Raw) -> None:
+        if said == UNTOLD:
+            return
+        told = UsageSaid.read(said)
+        if self._counted is None:
+            self._counted = told
+        else:
+            self._counted.overwrite(told)
+        self._usage = None
+        self.service_tier = self._counted.tier()
 
     def _start(self, block: Block) -> bytes:
         self._flow.forget()
@@ -276,7 +292,7 @@ class Translation:
         if self._stop is None:
             self.failure = errors.truncated()
             return b""
-        said = self._close()
+        said = self._close() if self._block.type else b""
         if self._fenced:
             said += self._chunks.text(without_fence("".join(self._fenced)))
         self.finish = finish(self._stop.stop_reason, json_tool=self._reading.json_tool)
@@ -287,5 +303,5 @@ class Translation:
             said += self._chunks.extra("annotations", self._annotations)
         self.states = states(self._call, self._first_call, self._thoughts)
         self.done = True
-        self.usage = self._counted.buckets()
-        return said + self._chunks.finish(self.finish, self.usage, self.service_tier, refused=refused)
+        self._usage = self.usage or Usage()
+        return said + self._chunks.finish(self.finish, self._usage, self.service_tier, refused=refused)

@@ -1,7 +1,7 @@
 """How hard Claude thinks, and what that forbids. The models' rules are rows of `pricing.yaml` (capabilities)."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -15,7 +15,7 @@ _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh"
 _LEAST_BUDGET = 1024
 
 
-class Thought(NamedTuple):
+class Thought(msgspec.Struct, frozen=True):
     """`thinking` and `effort` as they are sent (None: not at all), and the choice of tools that goes with them."""
 
     thinking: dict[str, Any] | None
@@ -125,6 +125,8 @@ def state(blocks: list[dict[str, Any]]) -> str:
 
 def restore(talk: Conversation, states: Mapping[str, str]) -> None:
     """Give turns with calls their thinking back, if it is still known and the client has not brought it."""
+    if not states:
+        return
     for turn in talk.turns:
         first = next((block for block in turn.blocks if isinstance(block, Call)), None)
         if first is None or first.id not in states or any(isinstance(block, Thinking) for block in turn.blocks):

@@ -209,7 +209,7 @@ def chat(**members: Any) -> Any:
 def test_the_least_of_three_bounds_counts(asked, unasked, held, found, warned):
     warnings = Warnings()
     target = msgspec.structs.replace(MODELS["gemini without"].target(held), max_output=100)
-    assert cap.read(chat(**asked), unasked, target, warnings) == found
+    assert cap.read(chat(**asked), unasked, target, warnings) == cap.Cap(*found)
     assert str(warnings) == warned
 
 

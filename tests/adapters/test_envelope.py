@@ -66,6 +66,7 @@ def test_odd_values(members, attribute, value):
         ('"max_tokens":5,"max_completion_tokens":null', 5),
         ('"max_tokens":0', None),
         ('"max_tokens":5,"max_completion_tokens":0', None),
+        ('"max_tokens":0,"max_completion_tokens":5', None),
         ('"max_tokens":-1', None),
         ('"max_tokens":5.0', None),
         ('"max_tokens":true', None),

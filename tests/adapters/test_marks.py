@@ -48,6 +48,11 @@ def test_it_finds_what_is_there(value, ascii):
     assert found.escaped == (re.search(rb"\\u00(3[0-9]|[4-7])", body) is not None)
 
 
+@pytest.mark.parametrize("word", [*(f'{word}"' for word in WORDS), *BEGINNINGS, SOUND])
+def test_each_word_is_found_alone(word):
+    assert marks.read(f'["{word}'.encode()).words == {word.encode()}
+
+
 @pytest.mark.parametrize(
     ("body", "media", "searches", "tools", "state"),
     [

@@ -83,3 +83,24 @@ def test_where_nothing_else_tells_the_ending_does(ending, kind):
 @given(st.text(), st.text() | st.binary().map(b64), st.none() | st.text())
 def test_every_question_has_an_answer(declared, data, filename):
     assert media.kind(declared, data, filename)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("data:image/png;base64,AAAA", ("image/png", "AAAA")),
+        ("DATA:IMAGE/PNG;charset=x;BASE64,AAAA", ("image/png", "AAAA")),
+        ("data:;base64,AA", ("", "AA")),
+        ("data:text/plain,hello", None),
+        ("https://x/y", None),
+        ("", None),
+    ],
+)
+def test_data_urls(url, expected):
+    assert media.data_url(url) == expected
+
+
+@given(st.binary())
+def test_a_data_url_gives_back_what_was_put_in(data):
+    text = b64(data)
+    assert media.data_url(f"data:image/png;base64,{text}") == ("image/png", text)

@@ -162,6 +162,13 @@ def test_a_valid_name_is_itself():
     assert names.clients == {}
 
 
+def test_known_are_the_names_that_were_claimed_and_valid_and_those_that_were_spelled():
+    names = Names(PLAIN, 16)
+    names.claim(["weather", "a.b"])
+    names.wire("c.d")
+    assert list(names.known) == ["weather", "c.d"]
+
+
 @pytest.mark.parametrize(
     ("name", "renamed"),
     [

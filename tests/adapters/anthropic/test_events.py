@@ -57,7 +57,9 @@ def test_deltas_of_text_are_learnt(said, brought, name):
         b"data: " + delta(text="a", thinking="b"),
         b"data: " + delta(more={"text": "b"}, text="a")[:-2] + b',"x":{"text":"c"}}}',
         b"data: " + delta(text="a")[:-1] + b',"usage":{}}',
+        b"data: " + delta(text="a")[:-1] + b',"usage":5}',
         b"data: " + delta(text="a").replace(b":", b": "),
+        b"data: " + delta(x="y" * 1024, text="a"),
     ],
 )
 def test_no_others_are_and_what_was_known_is_forgotten(event):

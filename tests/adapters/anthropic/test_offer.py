@@ -53,6 +53,17 @@ def test_a_history_without_tools_gets_its_definitions_back_and_may_not_use_them(
     assert said["tool_choice"] == {"type": "none"}
 
 
+def test_they_come_back_in_the_order_of_their_names():
+    messages = [user(), {"role": "assistant", "tool_calls": [called("c1", "g"), called("c2", "a.b")]}]
+    said = body(messages=[*messages, result("c1"), result("c2")])
+    assert [tool["name"] for tool in said["tools"]] == ["a_b", "g"]
+
+
+def test_a_tool_called_as_the_vendors_own_search_is_renamed_only_beside_it():
+    alone, beside = ask(tools=[function("web_search")]), ask(tools=[function("web_search")], web_search_options={})
+    assert (alone.reading.names, beside.reading.names) == ({}, {"web_search_2": "web_search"})
+
+
 def test_a_named_tool_is_named_as_the_vendor_knows_it():
     choice = {"type": "function", "function": {"name": "a.b"}}
     said = body(tools=[function("a.b", description="It.")], tool_choice=choice)

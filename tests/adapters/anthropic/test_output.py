@@ -69,3 +69,7 @@ def test_where_there_is_no_way_it_is_refused(able, schema, members):
 @pytest.mark.parametrize("format", [None, {"type": "text"}])
 def test_plain_text_asks_for_nothing(format):
     assert body(response_format=format).keys() == {"model", "max_tokens", "messages"}
+
+
+def test_an_effort_is_sent_without_a_format_too():
+    assert body(ADAPTIVE, reasoning_effort="high")["output_config"] == {"effort": "high"}

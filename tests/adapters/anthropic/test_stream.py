@@ -79,6 +79,23 @@ def test_where_nothing_was_counted_the_counts_are_nothing():
     assert stream.usage == Usage()
 
 
+def test_the_counts_are_the_last_that_were_told_whenever_somebody_asks():
+    stream = anthropic.stream(call(stream=True), STAMP)
+    stream.feed(event({"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}}))
+    assert stream.usage == Usage(in_text=5, out_text=1)
+    for said, output in (({"output_tokens": 9}, 9), (None, 9), ("?", 9), ([], 9), ({"output_tokens": 12}, 12)):
+        stream.feed(event({"type": "message_delta", "delta": {}, "usage": said}))
+        assert stream.usage == Usage(in_text=5, out_text=output)
+
+
+@pytest.mark.parametrize("message", [{}, {"usage": None}])
+def test_while_nothing_is_counted_nobody_is_told_that_it_was_nothing(message):
+    stream = anthropic.stream(call(stream=True), STAMP)
+    stream.feed(event({"type": "message_start", "message": message}))
+    stream.feed(event({"type": "message_delta", "delta": {}, **message}))
+    assert (stream.usage, stream.service_tier) == (None, None)
+
+
 def test_a_message_without_a_model_is_from_the_one_that_was_asked():
     stream = anthropic.stream(call(stream=True), STAMP)
     said = stream.feed(event({"type": "message_start", "message": {}}) + delta(type="text_delta", text="Hi"))
