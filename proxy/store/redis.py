@@ -5,7 +5,7 @@ Here is what need not be one act: states, and what is only read. The money has a
 quotas and the bell.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -126,13 +126,15 @@ class RedisStore:
             values = await self._redis.mget([_STATE + key for key in keys])
         return {key: str(value) for key, value in zip(keys, values, strict=True) if value is not None}
 
-    async def hold(self, ask: Ask) -> Granted | Refused:
-        """Take money from all budgets at once, or from none. Whoever stops waiting may have been granted it."""
-        return await self._money.hold(ask)
+    # What each request calls hands on a coroutine, rather than wrap it in another.
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[Alert]:
+    def hold(self, ask: Ask) -> Coroutine[Any, Any, Granted | Refused]:
+        """Take money from all budgets at once, or from none. Whoever stops waiting may have been granted it."""
+        return self._money.hold(ask)
+
+    def settle(self, settlements: Sequence[Settlement]) -> Coroutine[Any, Any, list[Alert]]:
         """Book each row, one act each: if this raises, some may be booked, and are not booked again."""
-        return await self._money.settle(settlements)
+        return self._money.settle(settlements)
 
     async def expired(self) -> list[Hold]:
         """Holds past their time; they stand until somebody settles them."""
@@ -184,13 +186,13 @@ class RedisStore:
             if cursor == 0:
                 return [ledger.decode(row) for row in rows.values()]
 
-    async def enter(self, entering: Entering) -> Entered | Crowded:
+    def enter(self, entering: Entering) -> Coroutine[Any, Any, Entered | Crowded]:
         """Take a place, a request and its tokens, all of them or none. Whoever stops waiting may have taken them."""
-        return await self._quotas.enter(entering)
+        return self._quotas.enter(entering)
 
-    async def leave(self, key: str, id: str, quota: Quota, tokens: int) -> None:
+    def leave(self, key: str, id: str, quota: Quota, tokens: int) -> Coroutine[Any, Any, None]:
         """Give the place back."""
-        await self._quotas.leave(key, id, quota, tokens)
+        return self._quotas.leave(key, id, quota, tokens)
 
     async def judge(self, feedback: Feedback) -> bool:
         """Keep what somebody said of a request; False if it has no row, or if it was another key's. Who says it later

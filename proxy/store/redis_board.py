@@ -103,7 +103,7 @@ class Bell:
     async def _listen(self) -> Exception:
         """Returns what ended it, rather than raise it to nobody."""
         try:
-            async with Patience(self._seconds):
+            with Patience(self._seconds):
                 await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py left it out
                 await self._connection.send_command("SUBSCRIBE", self._channel, check_health=False)
                 await self._connection.read_response()

@@ -10,6 +10,7 @@ to hiredis to whoever waits for it: without redis-py's streams, tasks and timeou
 
 import asyncio
 import math
+from asyncio import get_running_loop
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -29,6 +30,9 @@ _DEAF = NoScriptError, ReadOnlyError  # not the server that we connected to: ano
 
 Word = str | bytes | int
 
+# A command as it goes on the wire.
+packed: Callable[[tuple[Word, ...]], bytes] = pack_command  # type: ignore[assignment]  # its stub says one word
+
 
 class Lane:
     """`seconds` bounds the connecting, and then each batch; `scripts` are told to the server with each connection."""
@@ -37,7 +41,8 @@ class Lane:
         self._connection = connection
         self._scripts = list(scripts)
         self._seconds = seconds
-        self._waiting: list[tuple[bytes, asyncio.Future[Any]]] = []
+        self._commands: list[bytes] = []
+        self._waiting: list[asyncio.Future[Any]] = []  # one for each command
         self._wire: _Wire | None = None
         self._busy = False  # a flush is due, or what is under way will see to it
         self._connecting: asyncio.Task[None] | None = None
@@ -47,13 +52,17 @@ class Lane:
 
         Whoever stops waiting, or is cancelled, leaves a reply to nobody.
         """
-        packed = _packed(*words)
-        loop = asyncio.get_running_loop()
+        return self.send(packed(words))
+
+    def send(self, command: bytes) -> asyncio.Future[Any]:
+        """As `put`, of a command that is `packed` already."""
+        loop = get_running_loop()
         future = loop.create_future()
         if len(self._waiting) >= _MOST_WAITING:
             future.set_result(BlockingIOError("too many calls are waiting"))
             return future
-        self._waiting.append((packed, future))
+        self._commands.append(command)
+        self._waiting.append(future)
         if not self._busy:
             self._busy = True
             loop.call_soon(self._flush)
@@ -73,14 +82,18 @@ class Lane:
         if not self._waiting:
             self._busy = False
         elif self._wire is None and self._connecting is None:
-            self._connecting = asyncio.get_running_loop().create_task(self._connect())
+            self._connecting = get_running_loop().create_task(self._connect())
         elif self._wire is not None and not self._wire.waiting:
-            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-            self._wire.send([packed for packed, _ in batch], deque(future for _, future in batch))
+            commands, waiting = self._commands, self._waiting
+            self._commands, self._waiting = commands[_BATCH:], waiting[_BATCH:]
+            self._wire.send(commands[:_BATCH], deque(waiting[:_BATCH]))
 
     def _done(self) -> None:
         """A batch was answered. Those whom it woke have their turn before the next goes."""
-        asyncio.get_running_loop().call_soon(self._flush)
+        if self._waiting:
+            get_running_loop().call_soon(self._flush)
+        else:
+            self._busy = False
 
     def _lost(self, error: BaseException, unanswered: Sequence[asyncio.Future[Any]]) -> None:
         """The connection is gone. From one that was idle nobody expected anything: the next flush connects anew."""
@@ -91,14 +104,14 @@ class Lane:
             self._done()
 
     def _fail(self, error: BaseException, unanswered: Sequence[asyncio.Future[Any]] = ()) -> None:
-        waiting, self._waiting, self._busy = self._waiting, [], False
-        for future in (*unanswered, *(future for _, future in waiting)):
+        waiting, self._waiting, self._commands, self._busy = self._waiting, [], [], False
+        for future in (*unanswered, *waiting):
             if not future.done():
                 future.set_result(error)
 
     async def _connect(self) -> None:
         try:
-            async with Patience(self._seconds):
+            with Patience(self._seconds):
                 self._wire = _Wire(await self._connected(), self._seconds, self._done, self._lost)
         except (Exception, asyncio.CancelledError) as error:
             await self._connection.disconnect(nowait=True)
@@ -113,7 +126,7 @@ class Lane:
         connection = self._connection
         await connection.disconnect(nowait=True)  # what redis-py still knows of the last one
         await connection.connect()  # type: ignore[no-untyped-call]  # redis-py left it out
-        loads = [_packed("SCRIPT", "LOAD", script) for script in self._scripts]
+        loads = [packed(("SCRIPT", "LOAD", script)) for script in self._scripts]
         await connection.send_packed_command(loads, check_health=False)
         for _ in loads:
             await connection.read_response(timeout=math.inf)
@@ -145,34 +158,36 @@ class _Wire(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         transport.set_protocol(self)
 
-    def send(self, packed: list[bytes], futures: deque[asyncio.Future[Any]]) -> None:
+    def send(self, commands: list[bytes], futures: deque[asyncio.Future[Any]]) -> None:
         """Send a batch; the one before was answered."""
         self.waiting = futures
-        self._transport.write(b"".join(packed))
+        self._transport.write(b"".join(commands))
         # A timer that goes on ticking is set anew each step, not for each batch. It begins in the midst of a step.
         self._left = _STEPS
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._step, self._tick)
+            self._timer = get_running_loop().call_later(self._step, self._tick)
 
     def data_received(self, data: bytes) -> None:
         """Give each reply to whoever waits for it."""
         waiting, reader = self.waiting, self._reader
         try:
             reader.feed(data)
-            while (reply := reader.gets()) is not _MORE:
+            while waiting:
+                reply = reader.gets()
+                if reply is _MORE:
+                    return
                 future = waiting.popleft()
                 if not future.done():
                     future.set_result(reply)
                 if isinstance(reply, _DEAF):
                     self._deaf = reply
-        except (InvalidResponse, IndexError) as error:  # no Redis, or an answer too many
+        except InvalidResponse as error:  # no Redis
             self.fail(ConnectionError(type(error).__name__))
             return
-        if not waiting:
-            if self._deaf is None and not reader.has_data():
-                self._done()
-            else:
-                self.fail(self._deaf or ConnectionError("an answer that nobody asked for"))
+        if self._deaf is None and not reader.has_data():
+            self._done()
+        else:
+            self.fail(self._deaf or ConnectionError("an answer that nobody asked for"))
 
     def connection_lost(self, error: Exception | None) -> None:
         """The other side hung up."""
@@ -195,11 +210,12 @@ class _Wire(asyncio.Protocol):
             return
         self._left -= 1
         if self._left:
-            self._timer = asyncio.get_running_loop().call_later(self._step, self._tick)
+            self._timer = get_running_loop().call_later(self._step, self._tick)
         else:
             self.fail(TimeoutError())
 
 
-def _packed(*words: Word) -> bytes:
-    packed: bytes = pack_command(words)  # type: ignore[arg-type]  # its stub says one word, where it means any number
-    return packed
+def unnumbered(*words: Word) -> bytes:
+    """A part of a command as it goes on the wire: without the number of its words, which stands before the first."""
+    command = packed(words)
+    return command[command.index(b"\n") + 1 :]

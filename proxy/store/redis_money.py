@@ -19,10 +19,11 @@ from proxy import ledger
 from proxy.budget import Alert, Ask, Granted, Refused
 from proxy.feedback import Feedback
 from proxy.store import PAGE, Hold, Lost, Recovering, Settlement, StoreError, redis_words
-from proxy.store.redis_lane import Lane, Word
+from proxy.store.redis_lane import Lane, Word, unnumbered
 
 PREFIX = "{tollhouse}"  # the braces keep all keys in one slot of a cluster
 _ACTS = ("hold", "settle", "expired", "judge", "beat", "join", "restore", "done")
+_COMMON = 8  # words that all acts have in common, up to the number of acts
 _PAGE = 100  # acts that are sent at once; others have their turn between
 _LIVING_MS = 30_000  # whoever was silent for longer is taken for dead
 
@@ -55,13 +56,18 @@ class Money:
         self._waits = tuple(int(seconds * 1_000) for seconds in (quiet, patience, longest))
         self._pause = pause
         self._digests = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in acts().items()}
-        self._epoch, self._acts, self._open = b"", 0, False
+        self._open = False
+        self._know(b"", 0)
         self._peers: set[str] = set()
         self._untold: list[Alert] = []
 
     async def hold(self, ask: Ask) -> Granted | Refused:
         """See `Store.hold`. Whoever stops waiting may have been granted it all the same."""
-        return redis_words.held(ask, await self._act("hold", *redis_words.hold(ask)))
+        sent = self._epoch
+        reply = self._read(sent, await self._send("hold", 2, redis_words.hold(ask)))
+        if isinstance(reply, StoreError):
+            raise reply
+        return redis_words.held(ask, reply)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Alert]:
         """See `Store.settle`: of many some may be done and some not; those that are done are not done again."""
@@ -71,12 +77,12 @@ class Money:
         return alerts
 
     async def _settle(self, settlements: Sequence[Settlement], *, handed: bool) -> None:
-        words = [redis_words.settle(settlement, handed=handed) for settlement in settlements]
+        words = [(2, redis_words.settle(settlement, handed=handed)) for settlement in settlements]
         failures: list[StoreError] = []
         for settlement, reply in zip(settlements, await self._all("settle", words), strict=True):
             if isinstance(reply, StoreError):
                 failures.append(reply)
-            else:  # what these set off is told, now or with the next, though others failed
+            elif len(reply) > 1:  # what these set off is told, now or with the next, though others failed
                 self._untold += redis_words.alerts(settlement, reply[0], reply[1:])
         if failures:
             raise failures[0]
@@ -105,8 +111,8 @@ class Money:
             for start in range(0, len(page), _PAGE):
                 await self._settle(page[start : start + _PAGE], handed=True)
         for start in range(0, len(holds), _PAGE):
-            words = [redis_words.restore(hold) for hold in holds[start : start + _PAGE]]
-            for reply in await self._all("restore", words):
+            each = [redis_words.restore(hold) for hold in holds[start : start + _PAGE]]
+            for reply in await self._all("restore", [(len(words), unnumbered(*words)) for words in each]):
                 if isinstance(reply, StoreError):
                     raise reply
         (missing,) = await self._act("done")
@@ -125,32 +131,41 @@ class Money:
 
     async def _act(self, act: str, *words: Word) -> list[Any]:
         """One act; what its script returned after the head. Raises what it says."""
-        epoch = self._epoch
-        reply = self._read(epoch, await self._put(act, words))
+        sent = self._epoch
+        reply = self._read(sent, await self._send(act, len(words), unnumbered(*words)))
         if isinstance(reply, StoreError):
             raise reply
         return reply
 
-    async def _all(self, act: str, each: Sequence[tuple[Word, ...]]) -> list[list[Any] | StoreError]:
-        """One act with each of many words; they go together, and are not given up because one fails."""
-        epoch = self._epoch
-        futures = [self._put(act, words) for words in each]
-        return [self._read(epoch, await future) for future in futures]
+    async def _all(self, act: str, each: Sequence[tuple[int, bytes]]) -> list[list[Any] | StoreError]:
+        """One act with each of many words, as `_send` takes them; they go together, and are not given up because one
+        fails."""
+        sent = self._epoch
+        futures = [self._send(act, number, told) for number, told in each]
+        return [self._read(sent, await future) for future in futures]
 
-    def _put(self, act: str, words: tuple[Word, ...]) -> asyncio.Future[Any]:
-        return self._lane.put(
-            "EVALSHA", self._digests[act], 1, PREFIX, self._me, self._epoch, self._acts, self._keep, *words
-        )
+    def _know(self, epoch: bytes, acts: int) -> None:
+        self._epoch, self._acts = epoch, acts
+        common = unnumbered(1, PREFIX, self._me, epoch, self._keep)
+        self._heads = {act: unnumbered("EVALSHA", digest) + common for act, digest in self._digests.items()}
+
+    def _send(self, act: str, number: int, told: bytes) -> asyncio.Future[Any]:
+        """An act; the number of its arguments, and these as they go on the wire."""
+        acts = b"%d" % self._acts
+        command = b"*%d\r\n%b$%d\r\n%b\r\n%b" % (_COMMON + number, self._heads[act], len(acts), acts, told)
+        return self._lane.send(command)
 
     def _read(self, sent: bytes, reply: Any) -> list[Any] | StoreError:
-        if type(reply) is list and len(reply) > 1:
-            if reply[1] == self._epoch:
-                self._acts = max(self._acts, reply[2])
-            elif sent == self._epoch:  # what was sent before we knew better teaches nothing
-                self._epoch, self._acts = reply[1], reply[2]
-            self._open = reply[0] == b"open"
-            return reply[3:]
-        return _refusal(reply)
+        """What was returned after the head."""
+        if type(reply) is not list or len(reply) < 2:
+            return _refusal(reply)
+        if reply[1] == self._epoch:
+            if reply[2] > self._acts:
+                self._acts = reply[2]
+        elif sent == self._epoch:  # what was sent before we knew better teaches nothing
+            self._know(reply[1], reply[2])
+        self._open = reply[0] == b"open"
+        return reply[3:]
 
 
 def _refusal(reply: Any) -> StoreError:

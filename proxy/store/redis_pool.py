@@ -7,7 +7,7 @@ refuses to be written to, and either makes a new one.
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 
 from proxy.store import redis_address
@@ -28,7 +28,17 @@ class _Sentinels(Sentinel):
             raise
 
 
-class _Masters(SentinelConnectionPool, BlockingConnectionPool):
+class _Pool(BlockingConnectionPool):
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """As redis-py does; and those are closed that the server hung up while they lay idle. The one that came back
+        last is taken first, so one far down is not looked at again, and its descriptor would stay open."""
+        for idle in self._available_connections:
+            if idle._reader is not None and idle._reader.at_eof():
+                idle._close()  # type: ignore[no-untyped-call]  # redis-py left it out
+        await super().ensure_connection(connection)
+
+
+class _Masters(SentinelConnectionPool, _Pool):
     """Who finds no connection waits for one, as at a single server; redis-py's own pool would refuse."""
 
     async def aclose(self) -> None:
@@ -44,7 +54,7 @@ def pool_of(url: str, *, most: int, wait: float, **words: Any) -> ConnectionPool
     """
     found = redis_address.read(url)
     if found is None:
-        return BlockingConnectionPool.from_url(url, max_connections=most, timeout=wait, **words)
+        return _Pool.from_url(url, max_connections=most, timeout=wait, **words)
     told = {name: words[name] for name in _OF_SENTINELS if name in words}
     sentinels = _Sentinels(found.hosts, sentinel_kwargs=told)  # type: ignore[no-untyped-call]  # redis-py left it out
     words |= {"ssl": found.tls, "db": found.db, "username": found.user, "password": found.password}

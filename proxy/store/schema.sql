@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS hold (
     expires INTEGER NOT NULL,
     entry TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS hold_expires ON hold (expires);
+-- As many rows as requests are open: to look through them now and then is less than an index that each of them changes.
+DROP INDEX IF EXISTS hold_expires;
 
 -- What was spent, a row for each attempt: `entry` in JSON.
 CREATE TABLE IF NOT EXISTS ledger (

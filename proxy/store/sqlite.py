@@ -12,11 +12,11 @@ power cut may take the last moments, never the file. The journal has them.
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from proxy.budget import Alert, Ask, Granted, Refused
 from proxy.feedback import Feedback
@@ -113,14 +113,16 @@ class SqliteStore:
         query = f"SELECT key, value FROM state WHERE expires > unixepoch() AND key IN ({marks})"
         return await self._read(lambda file: dict(file.execute(query, list(keys)).fetchall())) if keys else {}
 
-    async def hold(self, ask: Ask) -> Granted | Refused:
-        """Take money from all budgets at once, or from none."""
-        return await self._soon(lambda file, counters: sqlite_money.hold(file, counters, ask, self._now()))
+    # What each request calls hands on a coroutine, rather than wrap it in another.
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[Alert]:
+    def hold(self, ask: Ask) -> Coroutine[Any, Any, Granted | Refused]:
+        """Take money from all budgets at once, or from none."""
+        return self._soon(lambda file, counters: sqlite_money.hold(file, counters, ask, self._now()))
+
+    def settle(self, settlements: Sequence[Settlement]) -> Coroutine[Any, Any, list[Alert]]:
         """Give each hold back, book its cost, write its row; all of them in one transaction, or none."""
         do = self._soon if len(settlements) <= _AT_ONCE else self._act
-        return await do(lambda file, counters: sqlite_money.settle(file, counters, settlements, self._now()))
+        return do(lambda file, counters: sqlite_money.settle(file, counters, settlements, self._now()))
 
     async def expired(self) -> list[Hold]:
         """Holds past their time; they stand until somebody settles them."""
@@ -147,13 +149,13 @@ class SqliteStore:
     async def _page(self, start: int, end: int, last: Entry | None) -> list[Entry]:
         return await self._read(lambda file: sqlite_money.rows(file, start, end, last))
 
-    async def enter(self, entering: Entering) -> Entered | Crowded:
+    def enter(self, entering: Entering) -> Coroutine[Any, Any, Entered | Crowded]:
         """Take a place, a request and its tokens, all of them or none."""
-        return await self._soon(lambda file, _: sqlite_quota.enter(file, entering, self._now()))
+        return self._soon(lambda file, _: sqlite_quota.enter(file, entering, self._now()))
 
-    async def leave(self, key: str, id: str, quota: Quota, tokens: int) -> None:
+    def leave(self, key: str, id: str, quota: Quota, tokens: int) -> Coroutine[Any, Any, None]:
         """Give the place back."""
-        await self._soon(lambda file, _: sqlite_quota.leave(file, key, id, quota, tokens, self._now()))
+        return self._soon(lambda file, _: sqlite_quota.leave(file, key, id, quota, tokens, self._now()))
 
     async def judge(self, feedback: Feedback) -> bool:
         """Keep what somebody said of a request; False if it has no row, or if it was another key's."""

@@ -6,6 +6,8 @@ same budgets are as many writes as one of them.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
+from operator import add
 from sqlite3 import Connection
 
 from proxy.ledger import WINDOWS, Counter, Entry, Window, labels
@@ -13,10 +15,11 @@ from proxy.ledger import WINDOWS, Counter, Entry, Window, labels
 _DAY = 86_400_000
 _READ = "SELECT spent, held, unproven FROM counter WHERE label = ? AND scope = ?"
 _ADD = """
-    INSERT INTO counter (label, scope, spent, held, unproven) VALUES (?, ?, ?, ?, ?)
+    INSERT INTO counter (label, scope, spent, held, unproven) VALUES {}
     ON CONFLICT (label, scope) DO UPDATE SET
         spent = spent + excluded.spent, held = held + excluded.held, unproven = unproven + excluded.unproven
 """
+_MOST = 16  # rows of one statement: those of one request, nearly always
 
 Place = tuple[str, str]  # label and scope
 
@@ -50,8 +53,10 @@ class Counters:
 
     def write(self) -> None:
         """Write what was added."""
-        if self._added:
-            self._file.executemany(_ADD, [(*place, *amounts) for place, amounts in self._added.items()])
+        rows = [*map(add, self._added, self._added.values())]
+        for start in range(0, len(rows), _MOST):
+            some = rows[start : start + _MOST]
+            self._file.execute(_adding(len(some)), [*chain.from_iterable(some)])
 
 
 def named(at: int) -> dict[Window, str]:
@@ -61,8 +66,18 @@ def named(at: int) -> dict[Window, str]:
 
 def places(entry: Entry) -> Sequence[Place]:
     """The counters in which a row counts."""
-    scopes = entry.scopes
-    return [(label, scope) for label in named(entry.at).values() for scope in scopes]
+    return _places(entry.at // _DAY, entry.scopes)
+
+
+@lru_cache(maxsize=1_024)
+def _places(day: int, scopes: tuple[str, ...]) -> tuple[Place, ...]:
+    return tuple((label, scope) for label in _named(day).values() for scope in scopes)
+
+
+@lru_cache(maxsize=_MOST)
+def _adding(number: int) -> str:
+    """Adds to so many counters: half as dear as so many statements."""
+    return _ADD.format(", ".join(["(?, ?, ?, ?, ?)"] * number))
 
 
 @lru_cache(maxsize=64)

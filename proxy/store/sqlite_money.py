@@ -25,9 +25,10 @@ from proxy.budget import (
 from proxy.feedback import bare, ended, join
 from proxy.ledger import Counter, Entry, decode, encode, labels
 from proxy.store import PAGE, Hold, Settlement, StoreError, sqlite_feedback
-from proxy.store.sqlite_counters import Counters, named
+from proxy.store.sqlite_counters import Counters, named, places
 
 _MILLI = 1_000
+_KNOWN = "SELECT amount, at FROM hold WHERE id = ?"
 _KEEP_HOLD = "INSERT INTO hold (id, at, amount, expires, entry) VALUES (?, ?, ?, ?, ?)"
 _KEEP_ROW = "INSERT OR REPLACE INTO ledger (id, at, entry) VALUES (?, ?, ?)"
 _ROWS = "SELECT entry FROM ledger WHERE (at, id) > (?, ?) AND at < ? ORDER BY at, id LIMIT ?"
@@ -43,7 +44,7 @@ def hold(file: Connection, counters: Counters, ask: Ask, now: int) -> Granted | 
     """Hold the money within all limits, or hold none. Raises `StoreError` for an id that has its row already, and
     then has written nothing."""
     id = ask.entry.id
-    if known := file.execute("SELECT amount, at FROM hold WHERE id = ?", (id,)).fetchone():
+    if known := file.execute(_KNOWN, (id,)).fetchone():
         return Granted(*known)
     if file.execute("SELECT 1 FROM ledger WHERE id = ?", (id,)).fetchone():
         raise StoreError(f"{id!r} is settled already")
@@ -64,7 +65,7 @@ def _refuse(file: Connection, ask: Ask, limit: Limit, label: str, counter: Count
 def restore(file: Connection, counters: Counters, hold: Hold, expires: int) -> None:
     """Write a hold down that was handed over; not one that is there already, or that was settled."""
     id = hold.entry.id
-    if _row(file, id) is None and _hold(file, id) is None:
+    if _row(file, id) is None and file.execute(_KNOWN, (id,)).fetchone() is None:
         _keep(file, counters, hold, expires)
 
 
@@ -84,9 +85,7 @@ def _settle(file: Connection, counters: Counters, settlement: Settlement, now: i
     before = _row(file, entry.id)
     if before is not None and (entry.orphan or not before.orphan):
         return
-    hold = _hold(file, entry.id)
-    if hold:
-        file.execute("DELETE FROM hold WHERE id = ?", (entry.id,))
+    hold = _given_back(file, entry.id)
     known = hold.entry if hold else before
     entry = _at(entry, entry.at or (known.at if known else now))
     file.execute(_KEEP_ROW, (entry.id, entry.at, _text(entry)))
@@ -101,12 +100,13 @@ def _settle(file: Connection, counters: Counters, settlement: Settlement, now: i
 
 def _book(counters: Counters, entry: Entry, hold: Hold | None, before: Entry | None) -> None:
     """What was held or booked goes back where it was counted: another clock may have put the new row elsewhere."""
-    if hold:
+    here = hold.amount if hold and places(hold.entry) == places(entry) else 0  # nearly always all of it
+    if hold and not here:
         counters.add(hold.entry, Counter(held=-hold.amount))
     if before:
         gone = settled(before, 0)
         counters.add(before, Counter(spent=-gone.spent, unproven=-gone.unproven))
-    counters.add(entry, settled(entry, 0))
+    counters.add(entry, settled(entry, here))
 
 
 def _at(entry: Entry, at: int) -> Entry:
@@ -143,8 +143,8 @@ def prune(file: Connection, before: int, most: int) -> bool:
     return max(gone) >= most
 
 
-def _hold(file: Connection, id: str) -> Hold | None:
-    found = file.execute("SELECT entry, amount FROM hold WHERE id = ?", (id,)).fetchone()
+def _given_back(file: Connection, id: str) -> Hold | None:
+    found = file.execute("DELETE FROM hold WHERE id = ? RETURNING entry, amount", (id,)).fetchone()
     return Hold(decode(found[0]), found[1]) if found else None
 
 

@@ -23,7 +23,6 @@ _AT_ONCE = 64  # acts of one transaction on the loop, some milliseconds
 _LOG = 4_000  # rows changed, until the log is brought into the database: some megabytes, a few hundred requests
 
 Act = Callable[[sqlite3.Connection, Counters], Any]
-Asked = tuple[Act, "asyncio.Future[Any]"]
 
 
 class Turns:
@@ -34,7 +33,8 @@ class Turns:
         self._path = path
         self._thread = ThreadPoolExecutor(1, "sqlite")
         self._using = threading.Lock()
-        self._asked: list[Asked] = []
+        self._acts: list[Act] = []
+        self._futures: list[asyncio.Future[Any]] = []  # one for each act
         self._shortened = connection.total_changes
         self._closing = False
         connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -47,8 +47,9 @@ class Turns:
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._asked.append((act, future))
-        if len(self._asked) == 1:
+        self._acts.append(act)
+        self._futures.append(future)
+        if len(self._acts) == 1:
             loop.call_soon(self._turn)
         return future
 
@@ -62,23 +63,23 @@ class Turns:
     async def close(self) -> None:
         """Close the file when all that was asked for is done."""
         self._closing = True
-        while self._asked:
+        while self._acts:
             self._turn()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._waiting, self.connection.close)
         self._thread.shutdown(wait=False)
 
     def _turn(self) -> None:
-        asked, self._asked = self._asked[:_AT_ONCE], self._asked[_AT_ONCE:]
-        if self._asked:
+        acts, self._acts = self._acts[:_AT_ONCE], self._acts[_AT_ONCE:]
+        futures, self._futures = self._futures[:_AT_ONCE], self._futures[_AT_ONCE:]
+        if self._acts:
             asyncio.get_running_loop().call_soon(self._turn)
-        acts = [act for act, _ in asked]
         if acts and not (told := self._at_once(acts)):
             apart = asyncio.get_running_loop().run_in_executor(
                 self._thread, self._waiting, lambda: _apart(self.connection, acts)
             )
-            apart.add_done_callback(lambda done: _tell(asked, _outcome(done, len(acts))))
+            apart.add_done_callback(lambda done: _tell(futures, _outcome(done, len(acts))))
         elif acts:
-            _tell(asked, told)
+            _tell(futures, told)
             self._shorten()
 
     def _at_once(self, acts: Sequence[Act]) -> list[Any]:
@@ -134,21 +135,18 @@ def together(file: sqlite3.Connection, acts: Sequence[Act]) -> list[Any]:
     done."""
     file.execute("BEGIN IMMEDIATE")  # so that the lock cannot be lost half way
     try:
-        counters = Counters(file)
-        told = [_told(act, file, counters) for act in acts]
+        counters, told = Counters(file), list[Any]()
+        for act in acts:
+            try:
+                told.append(act(file, counters))
+            except StoreError as error:
+                told.append(error)
         counters.write()
         file.execute("COMMIT")
     finally:
         if file.in_transaction:  # SQLite may have rolled back by itself: a full disk
             file.execute("ROLLBACK")
     return told
-
-
-def _told(act: Act, file: sqlite3.Connection, counters: Counters) -> Any:
-    try:
-        return act(file, counters)
-    except StoreError as error:
-        return error
 
 
 def _apart(file: sqlite3.Connection, acts: Sequence[Act]) -> list[Any]:
@@ -166,7 +164,7 @@ def _outcome(done: "asyncio.Future[list[Any]]", number: int) -> list[Any]:
     return [error] * number if error else done.result()
 
 
-def _tell(asked: Sequence[Asked], told: Sequence[Any]) -> None:
-    for (_, future), word in zip(asked, told, strict=True):
+def _tell(futures: Sequence["asyncio.Future[Any]"], told: Sequence[Any]) -> None:
+    for future, word in zip(futures, told, strict=True):
         if not future.done():
             future.set_result(word)

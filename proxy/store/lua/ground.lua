@@ -2,8 +2,8 @@
 --
 -- KEYS[1] the prefix "{tollhouse}". All other keys are made from it here, since which window an act counts in depends on
 -- the server's own clock; the braces keep them in one hash slot, so one script may touch them all.
--- ARGV[1] this replica; ARGV[2] the epoch it knew when it sent this, or "" ; ARGV[3] how many of its acts it knew done;
--- ARGV[4] seconds for which windows are kept. An act's own arguments follow.
+-- ARGV[1] this replica; ARGV[2] the epoch it knew when it sent this, or "" ; ARGV[3] seconds for which windows are kept;
+-- ARGV[4] how many of its acts it knew done. An act's own arguments follow.
 -- Returns {"lost"}, or {"recovering"}, or {state, epoch, acts of this replica, ...}.
 --
 -- Numbers of Lua are doubles, exact below 2^53; amounts go in and out as text ("%.0f") or as integers.
@@ -19,7 +19,7 @@
 -- <prefix>:feedback          hash: id of a request to what was said of it; <prefix>:judged the ids by time
 -- <prefix>:at:<id>           the time of a row, for as long as another one may come that names another time
 -- <prefix>:index             zset: the windows and hours above, by the start of the hour in which they began
-local P, ME, EPOCH, KNOWN, KEEP = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local P, ME, EPOCH, KEEP, KNOWN = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local HOUR, DAY = 3600000, 86400000
 local call, floor = redis.call, math.floor
 local clock = call('TIME')

@@ -14,6 +14,7 @@ from proxy.store.redis import RedisStore
 from proxy.store.redis_pool import pool_of
 from tests.proxy.store.replica import GENEROUS, Replica, replicas, totals
 from tests.redis_sentinel import SERVICE, Watched, watched
+from tests.redis_server import redis_server
 
 
 @pytest.fixture
@@ -113,6 +114,30 @@ async def test_who_finds_no_connection_to_the_master_waits_for_one(three: Watche
     assert await second is first
     await pool.release(first)
     await pool.aclose()
+
+
+async def test_connections_that_were_hung_up_while_they_lay_idle_are_all_closed_when_one_is_taken() -> None:
+    """Of three that were needed at once, one alone goes on being taken."""
+    with redis_server() as server:
+        pool = pool_of(server.url, most=3, wait=GENEROUS, protocol=2)
+        taken = [await pool.get_connection() for _ in range(3)]
+        for connection in taken:
+            await pool.release(connection)
+        ways = [connection._writer.transport for connection in taken]
+        async with asyncio.timeout(GENEROUS):
+            server.kill()
+            while not all(connection._reader.at_eof() for connection in taken):  # noqa: ASYNC110  # no bell rings
+                await asyncio.sleep(0)
+        server.start()
+        again = await pool.get_connection()
+        assert all(way.is_closing() for way in ways)
+        assert [connection for connection in taken if connection.is_connected] == [again]
+        others = [await pool.get_connection() for _ in range(2)]
+        assert {again, *others} == set(taken), "what was closed is connected anew when it is needed"
+        assert all(connection.is_connected for connection in taken)
+        for connection in taken:
+            await pool.release(connection)
+        await pool.aclose()
 
 
 def test_what_the_url_says_of_the_server_is_for_the_server_alone() -> None:

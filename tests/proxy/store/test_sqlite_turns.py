@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,31 @@ async def test_what_one_turn_of_the_loop_brings_is_one_transaction_and_one_chang
     assert sum(isinstance(answer, Granted) for answer in answers) == 10
     assert sum(isinstance(answer, Refused) for answer in answers) == 2, "each hold sees those before it"
     assert (said.count("BEGIN IMMEDIATE"), said.count("COMMIT")) == (1, 1)
-    assert sum("INTO counter" in statement for statement in said) == 2 * 6
+    (change,) = [statement for statement in said if "INTO counter" in statement]
+    assert (change.count("('day:"), change.count("('month:")) == (6, 6)
     assert await today(store) == Counter(spent=5, held=100)
+
+
+async def test_what_many_users_add_in_one_turn_is_counted_for_each_of_them(store: SqliteStore) -> None:
+    users = {f"u{n}": n + 1 for n in range(30)}
+    rows = [Entry(id=user, request=user, provider="p", model="m", user=user, cost=cost) for user, cost in users.items()]
+    await asyncio.gather(*(store.settle([Settlement(row) for row in rows[start::3]]) for start in range(3)))
+    for label in labels(await store.now()):
+        found = await store.counters(label)
+        expected = {f"user={user}": Counter(spent=cost) for user, cost in users.items()}
+        common = ("all", "provider=p", "model=m", "key=", "agent=")
+        assert found == expected | dict.fromkeys(common, Counter(spent=sum(users.values())))
+
+
+async def test_a_file_of_an_older_version_loses_the_index_of_its_holds(store: SqliteStore, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "store.db")) as older:
+        older.execute("CREATE INDEX hold_expires ON hold (expires)")
+        again = SqliteStore(tmp_path / "store.db")
+        await again.open()
+        assert older.execute("SELECT name FROM sqlite_master WHERE name = 'hold_expires'").fetchall() == []
+        assert isinstance(await store.hold(ask("a")), Granted), "who has the file open goes on"
+        assert isinstance(await again.hold(ask("b")), Granted)
+        await again.close()
 
 
 async def test_a_refusal_tells_what_was_used_then_and_not_what_came_after(store: SqliteStore) -> None:
