@@ -5,6 +5,7 @@ The endpoint that carries traffic is a raw ASGI route; the others are ordinary h
 
 import math
 import time
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from proxy.catalog import Listed
 from proxy.downstream import Downstream
 from proxy.feedback import parse
 from proxy.front import CHAT
+from proxy.gate import Gate
 from proxy.keys import allows
 from proxy.store import StoreError
 
@@ -44,7 +46,13 @@ async def serve(state: State, scope: Scope, receive: Receive, send: Send) -> Non
         body = error_object(_no_such_url(f"Method {down.method} is not allowed here; use POST.", 405))
         await down.answer(405, [(b"content-type", b"application/json"), (b"allow", b"POST")], body)
         return
-    await state["gate"].serve(down, partial(_admitted, state, down))
+    await answer(state, down)
+
+
+def answer(state: State, down: Downstream) -> Coroutine[Any, Any, None]:
+    """A POST. Never raises but for a cancellation from outside."""
+    gate: Gate = state["gate"]
+    return gate.serve(down, partial(_admitted, state, down))
 
 
 def _admitted(state: State, down: Downstream) -> Caller:

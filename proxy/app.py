@@ -79,6 +79,7 @@ class Wiring:
         self.engine = Engine(settings, self.estate)
         self.state = self._state()
         self.state["serve"] = partial(api.serve, self.state)
+        self.state["answer"] = partial(api.answer, self.state)
         self.take(self.engine)
         self.reconfiguration = Reconfiguration(
             self.engine,

@@ -1,13 +1,12 @@
 """The client's end of the line: its request's body, the answer to it, and whether it is still there.
 
 Works on ASGI's three callables themselves: a framework's response objects cost more than all the rest of a request,
-and none of them closes a vendor's stream in time when a client leaves.
+and none of them closes a vendor's stream in time when a client leaves. `proxy.line` does the same for the requests that
+are traffic, past ASGI.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
 
 from litestar.types import Receive, Scope, Send
 
@@ -18,42 +17,18 @@ _MOMENT_SECONDS = 1.0
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-LINE = "tollhouse.line"
-
-
-class Line(Protocol):
-    """A connection that says by itself when its client has left, as an extension of the scope (`LINE`). Any ASGI server
-    will do without: but then each request takes a task to listen for that, which costs as much as translating it.
-
-    `leaving` is called once the client is `gone`, and not after the answer to this request is complete. What it is
-    asked to say it says in as few writes as can be.
-    """
-
-    leaving: Callable[[], None] | None
-
-    @property
-    def gone(self) -> bool: ...
-
-    async def answer(self, status: int, headers: Headers, body: bytes) -> None: ...
-
-    def start(self, status: int, headers: Headers) -> None: ...
-
-    async def write(self, data: bytes, *, more: bool) -> None: ...
-
-
 class Downstream:
     """One request, and the answer to it."""
+
+    started = False  # something has been said: no second answer can be given
+    ended = False  # the answer is complete
+    left = False  # the client has gone; nobody listens
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
         self.method = str(scope["method"])  # type: ignore[typeddict-item]  # only HTTP requests come to this door
-        self.started = False  # something has been said: no second answer can be given
-        self.ended = False  # the answer is complete
-        self.left = False  # the client has gone; nobody listens
         self._watch: asyncio.Task[None] | None = None
-        extensions: Any = scope.get("extensions")
-        self._line: Line | None = extensions.get(LINE) if extensions and self.method == "POST" else None
         found: Iterable[tuple[bytes, bytes]] = scope["headers"]
         self._headers = dict(reversed(list(found)))
 
@@ -62,11 +37,15 @@ class Downstream:
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    async def body(self, limit: int) -> bytes:
-        """The whole body. Raises `Failure` (413) as soon as it is more than `limit` bytes."""
+    def declared(self, limit: int) -> None:
+        """Raises `Failure` (413) if the body is said to be more than `limit` bytes."""
         declared = self.header(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises `Failure` (413) as soon as it is more than `limit` bytes."""
+        self.declared(limit)
         parts: list[bytes] = []
         size = 0
         while True:
@@ -77,7 +56,7 @@ class Downstream:
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             parts.append(part)
             if not message.get("more_body"):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -86,12 +65,7 @@ class Downstream:
         """From here on, cancel the task that serves this request when the client leaves."""
         serving = asyncio.current_task()
         assert serving is not None
-        if self._line is not None:
-            self._line.leaving = partial(self._gone, serving)
-            if self._line.gone:
-                self._gone(serving)
-        else:
-            self._watch = asyncio.create_task(self._leave(serving))
+        self._watch = asyncio.create_task(self._leave(serving))
 
     def _gone(self, serving: "asyncio.Task[None]") -> None:
         self.left = True
@@ -104,18 +78,13 @@ class Downstream:
 
     def unwatch(self) -> None:
         """The answer is complete: what the client does now concerns nobody."""
-        if self._line is not None:
-            self._line.leaving = None
-        elif self._watch is not None:
+        if self._watch is not None:
             self._watch.cancel()
             self._watch = None
 
     async def start(self, status: int, headers: Headers) -> None:
         """The status line and the headers."""
         self.started = True
-        if self._line is not None:
-            self._line.start(status, headers)
-            return
         await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
@@ -123,9 +92,6 @@ class Downstream:
         if not more:
             self.ended = True
             self.unwatch()  # a client that hangs up once it has all of its answer has not left
-        if self._line is not None:
-            await self._line.write(data, more=more)
-            return
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     def bound(self, seconds: float) -> asyncio.TimerHandle:
@@ -137,16 +103,12 @@ class Downstream:
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer."""
-        if self._line is not None:
-            self.started = self.ended = True
-            self.unwatch()
-            await self._line.answer(status, headers, body)
-            return
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.write(body, more=False)
 
 
-def _too_large(limit: int) -> Failure:
+def too_large(limit: int) -> Failure:
+    """Of a body of more than `limit` bytes."""
     return Failure(
         Kind.CALLER,
         f"The body of the request is larger than {limit} bytes.",

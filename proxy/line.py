@@ -1,84 +1,250 @@
-"""One request of a connection, answered straight: an extension of ASGI's scope, for the endpoint that carries traffic.
+"""One request of a connection, answered straight: for the endpoint that carries traffic.
 
-ASGI's messages are dicts whose headers the server looks through one by one, and head and body are two writes; and to
-learn that a client has left takes a task that listens for it. Here an answer is one write, and who has left says so.
-All of that is done to the request's own cycle of uvicorn's, so that it can be gone on with in either way.
+What uvicorn makes of a request (a scope, a cycle, an event, the messages of ASGI, and a task that listens whether its
+client leaves) costs as much as translating it. A line is all of that in one: to uvicorn's connection it is the cycle of
+a request, and to whoever serves the request its client's end. An answer is one write; who has left says so.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+import structlog
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-Headers = Sequence[tuple[bytes, bytes]]
+from proxy.downstream import Downstream, Headers, too_large
+
 _CLOSE = b"connection: close\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_pair = b": ".join  # a name and its value
 
 
-class Line:
-    """Headers are ours: in lower case, and of printable characters. `leaving` is called when the client is `gone`."""
+class Standing:
+    """The headers that all answers of a moment have, as bytes. uvicorn makes a list of them anew each second."""
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-        self._head: bytes | None = None  # of a stream: it goes with the first part
-        self.leaving: Callable[[], None] | None = None
+    def __init__(self) -> None:
+        self._known: Sequence[tuple[bytes, bytes]] | None = None
+        self._lines = b""
+        self.closes = False  # each answer closes its connection: the process drains
 
-    @property
-    def gone(self) -> bool:
-        """Nobody listens any more."""
-        return bool(self._cycle.disconnected)
+    def lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """Each with its end. A `connection` among them is said by whoever closes it."""
+        if headers is not self._known:
+            self._known = headers
+            self._lines = b"".join(_pair(one) + b"\r\n" for one in headers if one[0] != b"connection")
+            self.closes = any(name == b"connection" for name, _ in headers)
+        return self._lines
+
+
+class Line(Downstream):
+    """The headers of answers are ours: in lower case, of printable characters, and `connection` is not among them."""
+
+    message_event: ClassVar = asyncio.Event()  # uvicorn rings it; nobody listens
+    method = "POST"
+
+    # What uvicorn asks a cycle.
+    disconnected = False  # nobody listens any more
+    response_started = False  # a part of the answer has been written
+    response_complete = False
+
+    task: "asyncio.Task[None]"  # that serves it
+
+    _whole = False  # all of its body has come
+    _size = 0  # bytes of it that have
+    _news: "asyncio.Future[None] | None" = None  # of a body that has not come yet
+    _watched = False  # whoever serves it wants to hear at once that the client leaves
+    _head: bytes | None = None  # of a stream: it goes with the first part
+
+    def __init__(self, connection: "Connection", standing: Standing, headers: Headers, *, keep_alive: bool) -> None:
+        self._connection, self._standing = connection, standing
+        self._transport, self._flow = connection.transport, connection.flow
+        self._headers = dict(reversed(headers))
+        self._parts: list[bytes] = []
+        self.keep_alive = keep_alive
+
+    # ---- what the connection tells ----------------------------------------------------------------------------------
+
+    def take(self, part: bytes) -> None:
+        """More of the body. Reading stops while nobody asks for what there is."""
+        self._parts.append(part)
+        self._size += len(part)
+        if self._news is not None:
+            self._wake()
+        elif self._size > HIGH_WATER_LIMIT:
+            self._flow.pause_reading()
+
+    def end(self) -> None:
+        """That was all of it."""
+        self._whole = True
+        if self._news is not None:  # costs less than to be told so
+            self._wake()
 
     def leave(self) -> None:
-        """The client has gone; called by the connection."""
-        if self.leaving is not None:
-            leaving, self.leaving = self.leaving, None
-            leaving()
+        """The client has gone."""
+        self.disconnected = True
+        self._wake()
+        if self._watched:
+            self._watched = False
+            self._gone(self.task)
+
+    def _wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    # ---- what is asked by whoever serves it -------------------------------------------------------------------------
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises `Failure` (413) as soon as it is more than `limit` bytes."""
+        if self._flow.read_paused:
+            self._flow.resume_reading()  # or it would not be heard that the client leaves
+        if self.disconnected or not self._whole:
+            await self._arrival(limit)
+        if self._size > limit:
+            raise too_large(limit)
+        parts, self._parts = self._parts, []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _arrival(self, limit: int) -> None:
+        """Until all of it is here, or too much of it."""
+        self.declared(limit)
+        if (self.header(b"expect") or "").lower() == "100-continue" and not self._transport.is_closing():
+            self._transport.write(_CONTINUE)
+        try:
+            while not (self._whole or self.disconnected or self._size > limit):
+                self._news = self._connection.loop.create_future()
+                await self._news
+        finally:
+            self._news = None
+        if self.disconnected:
+            self.left = True
+            raise asyncio.CancelledError
+
+    def watch(self) -> None:
+        """From here on, cancel the task that serves this request when the client leaves."""
+        self._watched = True
+        if self.disconnected:
+            self.leave()
+
+    def unwatch(self) -> None:
+        """The answer is complete: what the client does now concerns nobody."""
+        self._watched = False
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer."""
-        cycle = self._cycle
-        if await self._may_speak():
-            cycle.chunked_encoding, cycle.expected_content_length = False, 0
-            cycle.transport.write(self._headed(status, headers, b"content-length: %d\r\n\r\n" % len(body)) + body)
+        self.started = self.ended = True
+        self._watched = False
+        if self._flow.write_paused and not self.disconnected:
+            await self._flow.drain()
+        if not self.disconnected:
+            self._transport.write(self._headed(status, headers, b"content-length: %d\r\n\r\n" % len(body)) + body)
             self._complete()
 
-    def start(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: Headers) -> None:
         """The answer will come in parts; its head goes with the first."""
-        self._cycle.chunked_encoding = True
+        self.started = True
         self._head = self._headed(status, headers, b"transfer-encoding: chunked\r\n\r\n")
 
-    async def write(self, data: bytes, *, more: bool) -> None:
+    async def write(self, data: bytes, *, more: bool = True) -> None:
         """The next part of it; waits while the client reads more slowly than we write."""
-        if not await self._may_speak():
+        if not more:
+            self.ended = True
+            self._watched = False
+        if self._flow.write_paused and not self.disconnected:
+            await self._flow.drain()
+        if self.disconnected:
             return
         head, self._head = self._head or b"", None
         part = b"%b%x\r\n%b\r\n" % (head, len(data), data) if data else head
-        self._cycle.transport.write(part if more else part + b"0\r\n\r\n")
+        self._transport.write(part if more else part + b"0\r\n\r\n")
         if not more:
             self._complete()
 
-    async def _may_speak(self) -> bool:
-        cycle = self._cycle
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        return not cycle.disconnected
-
     def _headed(self, status: int, headers: Headers, end: bytes) -> bytes:
-        cycle = self._cycle
-        cycle.response_started, cycle.waiting_for_100_continue = True, False
-        lines = [STATUS_LINE[status]]
-        for name, value in (*cycle.default_headers, *headers):
-            if name == b"connection":
-                cycle.keep_alive = False  # said below
-            else:
-                lines += name, b": ", value, b"\r\n"
-        if not cycle.keep_alive:
-            lines.append(_CLOSE)
-        lines.append(end)
-        return b"".join(lines)
+        """A head; `end` is its last line."""
+        self.response_started = True
+        standing = self._standing.lines(self._connection.server_state.default_headers)
+        if self._standing.closes and self._connection.cycle is self:  # nobody is in line behind it
+            self.keep_alive = False
+        if not self.keep_alive:
+            end = _CLOSE + end
+        return STATUS_LINE[status] + standing + b"\r\n".join([*map(_pair, headers), end])
 
     def _complete(self) -> None:
-        cycle = self._cycle
-        cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
+        self.response_complete = True
+        self._parts.clear()  # of a body that nobody wanted
+        if not self.keep_alive:
+            self._transport.close()
+        self._connection.on_response_complete()
+
+
+Answer = Callable[[Line], Coroutine[Any, Any, None]]
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's, with lines.
+
+    An application may have `straight`: by target, what answers a POST to it on a `Line`. Every other request goes
+    uvicorn's way: it hears of one when its head is complete.
+    """
+
+    cycle: Any  # of the last request that came: a `Line`, or uvicorn's
+    pipeline: Any  # cycles that wait for their turn, and what answers them
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.straight: Mapping[bytes, Answer] = getattr(self.app, "straight", {})
+        self.serving: Any = None  # a cycle too; `cycle` is the last of those that came at once
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def go_straight(self, answer: Answer, standing: Standing) -> None:
+        """The head of a request is complete; it will be answered on a line."""
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        line = Line(self, standing, self.headers, keep_alive=keep_alive)
+        waits = self.cycle is not None and not self.cycle.response_complete
+        self.cycle = line
+        if waits:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((line, answer))
+        else:
+            self._start_asgi_task(line, answer)
+
+    def go_uvicorns_way(self) -> None:
+        """The head of a request is complete; uvicorn hears all of it now."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
+        super().on_headers_complete()
+
+    def leave(self) -> None:
+        """Nobody listens any more to whom we speak."""
+        serving = self.serving
+        if serving is None or serving.response_complete:
+            return
+        if isinstance(serving, Line):
+            serving.leave()
+        else:
+            serving.disconnected = True
+            serving.message_event.set()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self.serving = cycle
+        if isinstance(cycle, Line):
+            cycle.task = self.loop.create_task(self._serve(cycle, app))
+            self.tasks.add(cycle.task)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    async def _serve(self, line: Line, answer: Answer) -> None:
+        try:
+            await answer(line)
+        except Exception:
+            structlog.get_logger().exception("internal error")
+        finally:
+            self.tasks.discard(line.task)
+            if not (line.response_complete or line.disconnected):
+                self.transport.close()  # half an answer must not look like a whole one

@@ -2,7 +2,7 @@
 
 uvicorn's protocol, and what it leaves open: how large a head may be, how long a head and a body may take to arrive, how
 long an answer may lie unread, how many connections and how many bytes of bodies there may be at once. What it refuses,
-it refuses in OpenAI's words.
+it refuses in OpenAI's words. Requests that are traffic go past what uvicorn makes of one: see `proxy.line`.
 
 All of it is looked at once in a beat, over all connections: so a request costs no timers, and hardly anything at all.
 """
@@ -12,17 +12,17 @@ import math
 from enum import Enum
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from adapters.base import Failure, Kind
 from adapters.completion import error_object
-from proxy.downstream import LINE
 from proxy.limits import Limits
-from proxy.line import Line
+from proxy.line import Connection, Line, Standing
 
 _BEAT_SECONDS = 1.0
 _LINGER_SECONDS = 2.0  # for a client to hear why it was refused, while it goes on sending
-_IDLE_SECONDS = 90.0  # uvicorn has a timer of its own for this, and forgets it after bytes that begin no request
+_IDLE_SECONDS = 75.0  # without a request; in place of uvicorn's timers
 _PER_HEADER = 4  # bytes beside name and value
 _CALLER = "invalid_request_error"
 
@@ -45,11 +45,15 @@ class _Trailers(list[tuple[bytes, bytes]]):
         pass
 
 
+_TRAILERS = _Trailers()
+
+
 class House:
     """What all connections of a process share."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.standing = Standing()
         self.bodies = 0  # bytes of requests that are not answered yet
         self.patience = {  # seconds
             _Phase.IDLE: _IDLE_SECONDS,
@@ -74,7 +78,7 @@ class House:
             self.watch(connections, loop)
 
 
-class Listener(HttpToolsProtocol):
+class Listener(Connection):
     """One connection. A class for a process is made by `listening`."""
 
     house: ClassVar[House]
@@ -83,10 +87,9 @@ class Listener(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._phase = _Phase.HEAD
         self._since = 0.0  # seconds, by the loop's clock: when this phase began
+        self._now = 0.0  # when something was read
         self._read = 0  # bytes of this head, and perhaps of what came with it
         self._body = 0  # bytes of bodies that count among the house's
-        self._line: Line | None = None  # of the request that is being served
-        self._serving: RequestResponseCycle | None = None  # `cycle` is the last of those that came at once
         self._failure: Failure | None = None  # why what is being parsed cannot be had
         self._unread = 0  # bytes of an answer that the client has not taken
         self._unread_since = 0.0
@@ -104,72 +107,89 @@ class Listener(HttpToolsProtocol):
         super().connection_lost(exc)
         self._forget_body()
         # uvicorn tells the last request that came; the one that is being served may be another, with others behind it.
-        self._leave()
+        self.leave()
+        self.cycle = self.serving = None  # which know us: nothing is left for the collector
 
     def data_received(self, data: bytes) -> None:
+        self._now = self.loop.time()
         if self._phase is _Phase.IDLE:
-            self._enter(_Phase.HEAD)
+            self._phase, self._since = _Phase.HEAD, self._now
             self._read = 0
         elif self._phase is _Phase.LINGER:
             return
         self._read += len(data)
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:  # by itself, or because we have told it to
+            message = "Invalid HTTP request received."
+            refused = Failure(Kind.CALLER, message, status=400, type=_CALLER, code="invalid_http")
+            self._refuse(self._failure or refused)
+        except httptools.HttpParserUpgrade:
+            self._serve_all_the_same()
         if self._phase is _Phase.HEAD and self._read > self.house.limits.head:
             self._refuse(self._too_large())
 
     # ---- the parser -------------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.headers = b"", []
         if self._phase is not _Phase.HEAD:  # behind another one, in the same read
-            self._enter(_Phase.HEAD)
+            self._phase, self._since = _Phase.HEAD, self._now
 
     def on_headers_complete(self) -> None:
         limit = self.house.limits.head
         if self._read > limit and self._size() > limit:
             self._failure = self._too_large()
             raise self._failure
-        super().on_headers_complete()
-        self.headers = _Trailers()
+        answer = self.straight.get(self.url)
+        if answer is not None and self.parser.get_method() == b"POST":
+            self.go_straight(answer, self.house.standing)
+        else:
+            self.go_uvicorns_way()
+        self.headers = _TRAILERS
         self._read = 0
-        self._enter(_Phase.BODY)
+        self._phase, self._since = _Phase.BODY, self._now
 
     def on_body(self, body: bytes) -> None:
-        super().on_body(body)
-        if not self.cycle.response_complete:
-            self._body += len(body)
-            self.house.bodies += len(body)
-            if self.house.bodies > self.house.limits.bodies:
-                self._failure = _overloaded("Too much is being sent to it at once.")
-                raise self._failure
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        if isinstance(cycle, Line):
+            cycle.take(body)
+        else:
+            super().on_body(body)
+        self._body += len(body)
+        self.house.bodies += len(body)
+        if self.house.bodies > self.house.limits.bodies:
+            self._failure = _overloaded("Too much is being sent to it at once.")
+            raise self._failure
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._enter(_Phase.IDLE if self.cycle.response_complete else _Phase.ANSWER)
+        cycle = self.cycle
+        if isinstance(cycle, Line):
+            cycle.end()
+        else:
+            super().on_message_complete()
+        self._phase, self._since = (_Phase.IDLE if cycle.response_complete else _Phase.ANSWER), self._now
 
     def on_response_complete(self) -> None:
         self._forget_body()
-        super().on_response_complete()
-        if self._phase is _Phase.ANSWER and (self.cycle is None or self.cycle.response_complete):
-            self._enter(_Phase.IDLE)
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            if self.flow.read_paused:
+                self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+        if self._phase is _Phase.ANSWER and self.cycle.response_complete:
+            self._phase, self._since = _Phase.IDLE, self.loop.time()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._serving = cycle
-        self._line = Line(cycle)
-        extensions: dict[str, Any] = {LINE: self._line}
-        cycle.scope["extensions"] = extensions
-        super()._start_asgi_task(cycle, app)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """The request is served as it is, as RFC 9110 section 7.8 has it; the parser takes no other one behind it."""
+    def _serve_all_the_same(self) -> None:
+        """An upgrade is not to be had. The request is served as it is, as RFC 9110 section 7.8 has it; the parser takes
+        no other one behind it."""
         if self._over and self.cycle.response_complete:
             self.transport.close()
         else:
             self.cycle.keep_alive = False
-
-    def send_400_response(self, msg: str) -> None:
-        """The parser has given up, by itself or because we have told it to."""
-        self._refuse(self._failure or Failure(Kind.CALLER, msg, status=400, type=_CALLER, code="invalid_http"))
 
     # ---- the ends ---------------------------------------------------------------------------------------------------
 
@@ -196,7 +216,7 @@ class Listener(HttpToolsProtocol):
     @property
     def _over(self) -> bool:
         """Nothing is being answered."""
-        return self._serving is None or self._serving.response_complete
+        return self.serving is None or self.serving.response_complete
 
     def _enter(self, phase: _Phase) -> None:
         self._phase = phase
@@ -213,20 +233,11 @@ class Listener(HttpToolsProtocol):
         self.house.bodies -= self._body
         self._body = 0
 
-    def _leave(self) -> None:
-        """Nobody listens any more to whom we speak."""
-        if self._serving is not None and not self._serving.response_complete:
-            self._serving.disconnected = True
-            self._serving.message_event.set()
-            if self._line is not None:
-                self._line.leave()
-
     def _refuse(self, failure: Failure | None) -> None:
         """Say why, if that can be said now, and end the connection. None: there is nobody to say it to."""
-        under_way = not self._over and self._serving is not None and self._serving.response_started
-        self._leave()
+        under_way = not self._over and self.serving is not None and self.serving.response_started
+        self.leave()
         self._forget_body()
-        self._unset_keepalive_if_required()
         self.pipeline.clear()
         if failure is None or under_way:  # inside another answer it would be a part of that
             self.transport.close()

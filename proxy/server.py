@@ -197,7 +197,6 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=75,
         proxy_headers=False,  # `Front` sees to them, where anybody asks
     )
     grace, notice = settings.drain_seconds, settings.drain_notice_seconds

@@ -32,9 +32,9 @@ _HOLD = tuple(Act(module, store, "hold") for module, store in _STORES)
 _SETTLE = tuple(Act(module, store, "settle") for module, store in _STORES)
 _SEND = Act("proxy.upstream", "Reply", "__aenter__")
 _SENT = Act("proxy.http1.connection", "Connection", "ask")  # the kernel has it when it returns
-_START = Act("proxy.downstream", "Downstream", "start")
-_WRITE = Act("proxy.downstream", "Downstream", "write", once=True)
-_ANSWER = Act("proxy.downstream", "Downstream", "answer")  # both at once; our server's line is then told nothing else
+_START = Act("proxy.line", "Line", "start")
+_WRITE = Act("proxy.line", "Line", "write", once=True)
+_ANSWER = Act("proxy.line", "Line", "answer")  # both at once
 _JOURNAL = tuple(Act("proxy.journal", "Journal", method) for method in ("append", "begin"))
 
 # Point -> what is passed, and whether the process dies after it. In the order in which a request comes by.

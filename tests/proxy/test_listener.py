@@ -1,16 +1,26 @@
 """The outermost door, over real sockets: what is drawn out comes to an end, and is refused in OpenAI's words.
 
-Time is not waited for: a connection is told that it is later.
+Time is not waited for: a connection is told that it is later. All of it both ways: as uvicorn hands a request on, and
+past that.
 """
 
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.proxy.place import HEAD, PATIENCE, Place, Wire
+
+At = Callable[..., Place]
+
+
+@pytest.fixture(params=[False, True], ids=["uvicorn's way", "straight"])
+def at(request: pytest.FixtureRequest) -> At:
+    """A place whose application is asked in this way."""
+    return partial(Place, straight=request.param)
 
 
 async def settled(ready: Callable[[], Any]) -> None:
@@ -36,8 +46,8 @@ async def later(place: Place, seconds: float) -> None:
         connection.look(asyncio.get_running_loop().time() + seconds)
 
 
-async def test_what_is_well_sent_is_served() -> None:
-    async with Place().open() as place:
+async def test_what_is_well_sent_is_served(at: At) -> None:
+    async with at().open() as place:
         wire = await Wire.to(place, HEAD + b"content-length: 5\r\n\r\nhello", HEAD + b"content-length: 3\r\n\r\nyes")
         assert (await wire.until(b"hello")).startswith(b"HTTP/1.1 200")
         assert (await wire.until(b"yes")).startswith(b"HTTP/1.1 200")
@@ -58,16 +68,16 @@ async def test_what_is_well_sent_is_served() -> None:
     ],
     ids=["one header without end", "many headers", "a long target", "a name without end"],
 )
-async def test_a_head_that_is_too_large_is_refused(parts: tuple[bytes, ...]) -> None:
-    async with Place(head=1_000).open() as place:
+async def test_a_head_that_is_too_large_is_refused(at: At, parts: tuple[bytes, ...]) -> None:
+    async with at(head=1_000).open() as place:
         wire = await Wire.to(place, *parts)
         assert refusal(await wire.rest()) == (431, "request_headers_too_large")
         assert place.seen == []
 
 
-async def test_a_large_body_makes_no_large_head() -> None:
+async def test_a_large_body_makes_no_large_head(at: At) -> None:
     body = b"a" * 50_000
-    async with Place(head=1_000).open() as place:
+    async with at(head=1_000).open() as place:
         whole = HEAD + b"content-length: 50000\r\n\r\n" + body
         wire = await Wire.to(place, whole + whole.replace(b"50000\r\n", b"50000\r\nconnection: close\r\n"))
         assert (await wire.rest()).count(body) == 2
@@ -76,14 +86,14 @@ async def test_a_large_body_makes_no_large_head() -> None:
 @pytest.mark.parametrize(
     "sent", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nx y: z\r\n\r\n", bytes(range(256)), b"\x16\x03\x01"]
 )
-async def test_what_is_no_http_is_refused_in_the_words_of_all_refusals(sent: bytes) -> None:
-    async with Place().open() as place:
+async def test_what_is_no_http_is_refused_in_the_words_of_all_refusals(at: At, sent: bytes) -> None:
+    async with at().open() as place:
         assert refusal(await (await Wire.to(place, sent)).rest()) == (400, "invalid_http")
 
 
-async def test_what_stands_behind_a_body_is_no_header() -> None:
+async def test_what_stands_behind_a_body_is_no_header(at: At) -> None:
     chunks = b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n2\r\nhi\r\n0\r\nx-tollhouse-user: root\r\n\r\n"
-    async with Place().open() as place:
+    async with at().open() as place:
         assert (await (await Wire.to(place, HEAD + chunks)).rest()).endswith(b"hi")
         assert [name for name, _ in place.seen[0]["headers"]] == [b"host", b"transfer-encoding", b"connection"]
 
@@ -96,8 +106,8 @@ async def test_what_stands_behind_a_body_is_no_header() -> None:
     [(HEAD, (408, "request_timeout")), (HEAD + b"content-length: 9\r\n\r\nhalf", (408, "request_timeout"))],
     ids=["head", "body"],
 )
-async def test_who_sends_too_slowly_is_refused(sent: bytes, refused: tuple[int, str]) -> None:
-    async with Place(head_seconds=20, body_seconds=40).open() as place:
+async def test_who_sends_too_slowly_is_refused(at: At, sent: bytes, refused: tuple[int, str]) -> None:
+    async with at(head_seconds=20, body_seconds=40).open() as place:
         wire = await Wire.to(place, sent)
         await settled(lambda: place.seen or (place.connections and vars(place.connections[0])["_read"]))
         await later(place, 19)
@@ -106,8 +116,8 @@ async def test_who_sends_too_slowly_is_refused(sent: bytes, refused: tuple[int, 
         assert refusal(await wire.rest()) == refused
 
 
-async def test_an_application_that_waits_for_a_body_hears_that_none_will_come() -> None:
-    async with Place().open() as place:
+async def test_an_application_that_waits_for_a_body_hears_that_none_will_come(at: At) -> None:
+    async with at().open() as place:
         wire = await Wire.to(place, HEAD + b"content-length: 9\r\n\r\nhalf")
         await settled(lambda: place.seen)
         await later(place, 1_000)
@@ -116,15 +126,15 @@ async def test_an_application_that_waits_for_a_body_hears_that_none_will_come() 
         await settled(lambda: place.kind.house.bodies == 0)
 
 
-async def test_who_says_nothing_is_told_nothing() -> None:
-    async with Place().open() as place:
+async def test_who_says_nothing_is_told_nothing(at: At) -> None:
+    async with at().open() as place:
         wire = await Wire.to(place)
         await later(place, 1_000)
         assert await wire.rest() == b""
 
 
-async def test_a_request_that_is_being_answered_may_take_its_time() -> None:
-    async with Place().open() as place:
+async def test_a_request_that_is_being_answered_may_take_its_time(at: At) -> None:
+    async with at().open() as place:
         place.app = place.waits
         wire = await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n")
         await wire.until(b"begun")
@@ -134,26 +144,36 @@ async def test_a_request_that_is_being_answered_may_take_its_time() -> None:
         await asyncio.wait_for(place.left.wait(), PATIENCE)
 
 
-async def test_bytes_that_begin_no_request_do_not_keep_a_connection_for_ever() -> None:
-    async with Place().open() as place:
+async def test_a_connection_that_is_kept_for_nothing_is_closed_without_a_word(at: At) -> None:
+    async with at().open() as place:
+        wire = await Wire.to(place, HEAD + b"content-length: 2\r\n\r\nhi")
+        await wire.until(b"hi")
+        await later(place, 74)
+        assert not place.connections[0].transport.is_closing()
+        await later(place, 76)
+        assert await wire.rest() == b""
+
+
+async def test_bytes_that_begin_no_request_do_not_keep_a_connection_for_ever(at: At) -> None:
+    async with at().open() as place:
         wire = await Wire.to(place, HEAD + b"content-length: 2\r\n\r\nhi")
         await wire.until(b"hi")
         await wire.send(b"\r\n")
-        await settled(lambda: place.connections[0].timeout_keep_alive_task is None)
+        await settled(lambda: vars(place.connections[0])["_read"])
         await later(place, 1_000)
         assert refusal(await wire.rest()) == (408, "request_timeout")
 
 
-async def test_the_beat_comes_by_itself() -> None:
-    async with Place(head_seconds=0.05).open() as place:
+async def test_the_beat_comes_by_itself(at: At) -> None:
+    async with at(head_seconds=0.05).open() as place:
         assert refusal(await (await Wire.to(place, HEAD)).rest()) == (408, "request_timeout")
 
 
 # ---- how much at once --------------------------------------------------------------------------------------------
 
 
-async def test_no_more_bodies_are_taken_than_there_is_room_for() -> None:
-    async with Place(bodies=10_000).open() as place:
+async def test_no_more_bodies_are_taken_than_there_is_room_for(at: At) -> None:
+    async with at(bodies=10_000).open() as place:
         first = await Wire.to(place, HEAD + b"content-length: 9000\r\n\r\n" + b"a" * 8_000)
         await settled(lambda: place.kind.house.bodies == 8_000)
         second = await Wire.to(place, HEAD + b"content-length: 9000\r\n\r\n" + b"a" * 8_000)
@@ -164,16 +184,16 @@ async def test_no_more_bodies_are_taken_than_there_is_room_for() -> None:
         assert place.kind.house.bodies == 0
 
 
-async def test_who_leaves_in_the_middle_of_a_body_gives_its_room_back() -> None:
-    async with Place().open() as place:
+async def test_who_leaves_in_the_middle_of_a_body_gives_its_room_back(at: At) -> None:
+    async with at().open() as place:
         wire = await Wire.to(place, HEAD + b"content-length: 9000\r\n\r\n" + b"a" * 8_000)
         await settled(lambda: place.kind.house.bodies == 8_000)
         wire.writer.close()
         await settled(lambda: place.kind.house.bodies == 0)
 
 
-async def test_no_more_connections_are_taken_than_there_may_be() -> None:
-    async with Place(connections=1).open() as place:
+async def test_no_more_connections_are_taken_than_there_may_be(at: At) -> None:
+    async with at(connections=1).open() as place:
         first = await Wire.to(place, HEAD)
         await settled(lambda: len(place.connections) == 1)
         assert refusal(await (await Wire.to(place)).rest()) == (503, "overloaded")
@@ -195,8 +215,8 @@ async def flood(place: Place, scope: Any, receive: Any, send: Any) -> None:
     place.left.set()
 
 
-async def test_an_answer_that_nobody_reads_is_not_kept_for_ever() -> None:
-    place = Place(unread_seconds=60)
+async def test_an_answer_that_nobody_reads_is_not_kept_for_ever(at: At) -> None:
+    place = at(unread_seconds=60)
     place.app = lambda *call: flood(place, *call)
     async with place.open():
         await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n")
@@ -217,9 +237,9 @@ async def large(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"a" * 20_000_000})
 
 
-async def test_a_whole_answer_that_nobody_reads_is_not_kept_either() -> None:
+async def test_a_whole_answer_that_nobody_reads_is_not_kept_either(at: At) -> None:
     """It is complete, and its connection closing: no flow control would ever look at it again."""
-    async with Place(large).open() as place:
+    async with at(large).open() as place:
         await Wire.to(place, HEAD + b"connection: close\r\ncontent-length: 0\r\n\r\n")
         await settled(lambda: place.connections and place.connections[0].transport.is_closing())
         await later(place, 0)
@@ -227,8 +247,8 @@ async def test_a_whole_answer_that_nobody_reads_is_not_kept_either() -> None:
         await settled(lambda: not place.connections)
 
 
-async def test_a_slow_reader_is_not_cut_off_while_it_reads() -> None:
-    async with Place(large).open() as place:
+async def test_a_slow_reader_is_not_cut_off_while_it_reads(at: At) -> None:
+    async with at(large).open() as place:
         wire = await Wire.to(place, HEAD + b"connection: close\r\ncontent-length: 0\r\n\r\n")
         await settled(lambda: place.connections and place.connections[0].transport.is_closing())
         for hour in range(1, 4):
@@ -239,8 +259,8 @@ async def test_a_slow_reader_is_not_cut_off_while_it_reads() -> None:
         assert place.connections
 
 
-async def test_who_leaves_with_a_second_request_behind_the_first_has_left_the_first() -> None:
-    async with Place().open() as place:
+async def test_who_leaves_with_a_second_request_behind_the_first_has_left_the_first(at: At) -> None:
+    async with at().open() as place:
         place.app = place.waits
         wire = await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n" + HEAD + b"content-length: 0\r\n\r\n")
         await wire.until(b"begun")
@@ -249,8 +269,8 @@ async def test_who_leaves_with_a_second_request_behind_the_first_has_left_the_fi
         assert len(place.seen) == 1
 
 
-async def test_a_refusal_is_not_written_into_an_answer() -> None:
-    async with Place().open() as place:
+async def test_a_refusal_is_not_written_into_an_answer(at: At) -> None:
+    async with at().open() as place:
         place.app = place.waits
         wire = await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n")
         await wire.until(b"begun")
@@ -260,8 +280,8 @@ async def test_a_refusal_is_not_written_into_an_answer() -> None:
 
 
 @pytest.mark.parametrize("to", [b"h2c", b"websocket"])
-async def test_who_wants_another_protocol_is_served_in_this_one(to: bytes) -> None:
-    async with Place().open() as place:
+async def test_who_wants_another_protocol_is_served_in_this_one(at: At, to: bytes) -> None:
+    async with at().open() as place:
         asks = b"connection: upgrade\r\nupgrade: " + to + b"\r\ncontent-length: 2\r\n\r\nhi"
         wire = await Wire.to(place, HEAD + asks)
         heard = await wire.rest()
