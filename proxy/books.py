@@ -7,7 +7,6 @@ they wait here and in the journal. A store that forgot is told again what this p
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
 
 import msgspec
 import structlog
@@ -16,6 +15,7 @@ from proxy.alerts import Alerts
 from proxy.budget import Ask, Granted, Limit, Refused
 from proxy.cost import dollars
 from proxy.journal import Found, Journal, JournalError
+from proxy.journal.scribe import Scribe
 from proxy.ledger import Entry, orphan
 from proxy.metrics import Metrics
 from proxy.spending import Purse
@@ -50,23 +50,22 @@ class Books:
         wall: Callable[[], float],
     ) -> None:
         self.store, self.metrics, self.alerts = store, metrics, alerts
-        self._journal = journal
+        self._scribe = Scribe(journal, lambda act: asyncio.get_running_loop().call_soon(act))
         self._purse = purse
         self._clock, self._wall = clock, wall
-        self._waiting: dict[str, Settlement] = {}  # written to the journal, not yet to the store
+        self._waiting: dict[str, Settlement] = {}  # in the journal when this turn is over, not yet in the store
         self._holds: dict[str, Hold] = {}  # granted, not yet settled; the rows as the journal has them
         self._news, self._lost, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._watched: dict[str, asyncio.Future[None]] = {}
-        self._opened = False  # the store
-        self._written = False  # the journal
+        self._opened = False
         self._failures, self._closed_until = 0, 0.0
 
     async def open(self) -> None:
         """Take over what processes before us left behind, and connect the store, if it can be had."""
         try:
-            found = await asyncio.to_thread(self._journal.open)
-            self._written = True
+            found = await asyncio.to_thread(self._scribe.journal.open)
+            self._scribe.open = True
             await self._take_over(found)
         except JournalError as error:
             if self._purse:
@@ -105,7 +104,8 @@ class Books:
                     self._news.set()
                     await self._idle.wait()
         await end(self._tasks)
-        await asyncio.to_thread(self._write, self._journal.close)
+        self._scribe.flush()
+        await asyncio.to_thread(self._scribe.do, self._scribe.journal.close)
         await self.alerts.close()
         await self.store.close()
 
@@ -119,7 +119,7 @@ class Books:
         if self._failures >= _BREAK_AFTER:
             self._closed_until = self._clock() + _BREAK_SECONDS  # one asks for all
         try:
-            async with Patience(_STORE_SECONDS):
+            with Patience(_STORE_SECONDS):
                 answer = await self.store.hold(ask)
         except Recovering:
             raise
@@ -138,7 +138,13 @@ class Books:
             held = msgspec.structs.replace(ask.entry, at=answer.at, held=answer.amount, cost=answer.amount)
             self._holds[held.id] = Hold(held, answer.amount)
             # What takes the store may take us, too: then nobody else would know of this hold.
-            self.begin(held)
+            self._scribe.begin(held)
+            try:
+                await asyncio.sleep(0)  # the store answers many at once: they are written at once, too
+            except asyncio.CancelledError:
+                self._give_up(ask.entry, 499, "client_left")
+                raise
+            self._scribe.flush()
         elif answer.alert is not None:
             self.alerts.tell(answer.alert)
         return answer
@@ -149,11 +155,12 @@ class Books:
 
     def begin(self, entry: Entry) -> None:
         """An attempt is under way, whether a store holds money for it or not. `cost` is its bound."""
-        self._write(self._journal.begin, entry)
+        self._scribe.begin(entry)
+        self._scribe.flush()
 
     def book(self, entry: Entry, limits: tuple[Limit, ...] = ()) -> None:
-        """Write a row. Never waits and never raises."""
-        self._write(self._journal.append, entry)
+        """Write a row: to the journal before this turn of the event loop is over. Never waits and never raises."""
+        self._scribe.book(entry)
         self._wait_for_store(entry, limits)
         self.metrics.observe(entry)
 
@@ -170,14 +177,6 @@ class Books:
         """Wait, a moment at most, until the rows of a request are in the store."""
         for id in [id for id in self._waiting if id.startswith(f"{request}/")]:
             await self.returned(id)
-
-    def _write(self, act: Callable[..., None], *what: Any) -> None:
-        if not self._written:
-            return
-        try:
-            act(*what)
-        except JournalError as error:
-            structlog.get_logger().error("journal not written", why=str(error), risk="spend is lost if we crash now")
 
     def _wait_for_store(self, entry: Entry, limits: tuple[Limit, ...] = ()) -> None:
         if entry.orphan and entry.id in self._waiting:
@@ -199,13 +198,14 @@ class Books:
                 self._news.clear()
                 self._idle.set()
                 continue
+            self._scribe.flush()  # these may have been booked just now
             try:
                 for alert in await self.store.settle(batch):
                     self.alerts.tell(alert)
             except Exception as error:  # whatever it is, the other rows must go on
                 self._news.clear()  # the next beat rings again, or the next row
                 self._refused(error)
-                await asyncio.to_thread(self._write, self._journal.sync)
+                await asyncio.to_thread(self._scribe.do, self._scribe.journal.sync)
                 most = max(1, most // 2)
                 for settlement in batch:  # behind the others, in case it is their fault
                     self._waiting[settlement.entry.id] = self._waiting.pop(settlement.entry.id, settlement)
@@ -226,7 +226,7 @@ class Books:
             if (future := self._watched.get(id)) is not None and not future.done():
                 future.set_result(None)
             ended.append(id)
-        self._write(self._journal.delivered, ended)
+        self._scribe.do(self._scribe.journal.delivered, ended)
 
     async def _beat(self) -> None:
         beats = 0
@@ -285,18 +285,19 @@ class Books:
             structlog.get_logger().info("the store is whole again")
 
     async def _pages(self, since: int) -> AsyncIterator[Sequence[Settlement]]:
-        if not self._written:
+        if not self._scribe.open:
             return
-        pages = self._journal.rows(since)
+        pages = self._scribe.journal.rows(since)
         while (page := await asyncio.to_thread(next, pages, None)) is not None:
             yield [Settlement(entry, self._purse.of(entry)) for entry in page]
 
     def _keep(self, beats: int) -> None:
         """The journal's own housekeeping, on a thread."""
-        self._write(self._journal.sync)
-        self._write(self._journal.checkpoint)
+        do, journal = self._scribe.do, self._scribe.journal
+        do(journal.sync)
+        do(journal.checkpoint)
         if beats % _PRUNE_EVERY == 1:
-            self._write(self._journal.prune, _MIRROR_DAYS)
+            do(journal.prune, _MIRROR_DAYS)
 
     def _refused(self, error: Exception) -> None:
         if isinstance(error, Lost):

@@ -108,15 +108,12 @@ def quoted(
     """
     if using.searches:
         prompt = target.context  # what was found is read as well
-    rate = worst(prompt, price, tier, hints=using)
-    rejected = -(-predicted * rate.output // _PER_NANO)
-    return Quote(
-        prompt=prompt,
-        rate=msgspec.structs.replace(rate, units=rate.units + rejected),
-        choices=choices,
-        most=min(cap or target.max_output, target.max_output),
-        capped=cap is not None,
-    )
+    rate, longest = worst(prompt, price, tier, hints=using), target.max_output
+    if predicted:
+        rejected = -(-predicted * rate.output // _PER_NANO)
+        rate = msgspec.structs.replace(rate, units=rate.units + rejected)
+    most = cap if cap and cap < longest else longest
+    return Quote(prompt=prompt, rate=rate, choices=choices, most=most, capped=cap is not None)
 
 
 # A request without a cap that gets this many times the least is served without counting its prompt more exactly.
@@ -125,11 +122,11 @@ _COMFORT = 16
 
 def wanted(quote: Quote, rules: Rules, *, tight: bool) -> tuple[int, int, int]:
     """(least, most, share) to ask the store for. Not `tight`: only what costs the client nothing of its answer."""
-    least = rules.least_output
+    least, most = rules.least_output, quote.amount(quote.most)
     if not tight:
         least = quote.most if quote.capped else _COMFORT * rules.least_output
     share = PART if quote.capped else rules.share
-    return quote.amount(min(quote.most, least)), quote.amount(quote.most), share
+    return (quote.amount(least) if least < quote.most else most), most, share
 
 
 class End(msgspec.Struct, kw_only=True):
@@ -166,13 +163,16 @@ def bill(entry: Entry, price: Price | None, held: int, rate: Rate | None, end: E
     """
     if end.free:
         return msgspec.structs.replace(entry, held=held, cost=0)
-    usage = end.usage if end.told and end.usage is not None else _estimate(end)
+    told = end.told
+    usage = end.usage if told and end.usage is not None else _estimate(end)
     spent = None
     if price is not None:
         known = end.cost if usage is end.usage else None
-        spent = min(MOST, cost(usage, price, end.tier) if known is None else known)  # the stores can add that up
-    said = msgspec.structs.replace(entry, held=held, usage=usage, tier=end.tier, cost=spent, estimated=not end.told)
-    if end.told or spent is None:
+        spent = cost(usage, price, end.tier) if known is None else known
+        if spent > MOST:
+            spent = MOST  # the stores can add that up
+    said = msgspec.structs.replace(entry, held=held, usage=usage, tier=end.tier, cost=spent, estimated=not told)
+    if told or spent is None:
         return said
     if held and not end.beyond:
         spent = min(spent, held)  # more than the bound it cannot be: it was counted with another tokenizer

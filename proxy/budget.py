@@ -108,10 +108,10 @@ def grant(ask: Ask, counters: Sequence[Counter]) -> int | Limit:
     """The amount to hold, or the limit that forbids it; `counters` go with `ask.limits`, one each."""
     if not ask.limits:
         return ask.most
-    room, tightest = min(((left(limit, counter), limit) for limit, counter in zip(ask.limits, counters, strict=True)),
-                         key=lambda pair: pair[0])  # fmt: skip
+    rooms = [left(limit, counter) for limit, counter in zip(ask.limits, counters, strict=True)]
+    room = min(rooms)
     if room < ask.least:
-        return tightest
+        return ask.limits[rooms.index(room)]
     return max(ask.least, min(ask.most, room * ask.share // PART))
 
 

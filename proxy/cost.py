@@ -63,7 +63,7 @@ _UNUSED = Usage()
 _STAND_INS: Mapping[str, Callable[[Rates], int]] = {name: otherwise for name, otherwise in _BUCKETS.values()}
 
 
-class Hints(msgspec.Struct, frozen=True, kw_only=True):
+class Hints(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """What a request may use, as far as that makes it dearer. A search or a query of Maps is a call of that tool.
 
     What needs no asking is always thought possible: cached input, OpenAI's cache of 30 minutes, reasoning, images.
@@ -92,7 +92,7 @@ def cost(usage: Usage, price: Price, tier: str | None = None) -> int:
 
     The tier by length goes by the whole prompt, cached tokens included, and holds for the whole request.
     """
-    uniform = not price.tiers and not (tier and price.variants)
+    uniform = not price.tiers and (not tier or tier not in price.variants)
     rates = price.per_mtok if uniform else price.rates(usage.prompt, tier)
     micro: int = sum(map(mul, msgspec.structs.astuple(usage), _figures(price, rates)))
     unit = price.per_unit
@@ -129,12 +129,12 @@ def worst(prompt: int, price: Price, tier: str | None, *, hints: Hints) -> Rate:
     `cost(usage, price, served) <= ceil((prompt * input + completion * output) / 1000) + units`.
     """
     known: dict[Any, Rate] = price.__dict__.setdefault("_worst", {})  # few: each request asks for one of them
-    if not price.tiers and not price.variants:  # at one price whatever is asked
+    variant = price.variants.get(tier) if tier else None
+    if variant is None and not price.tiers:  # nearly always: at one price, however long it is
         dearest = known.get(hints)
         if dearest is None:
             dearest = known[hints] = _dearest(price, (0,), None, hints)
         return dearest
-    variant = price.variants.get(tier) if tier else None
     steps = (*price.tiers, *(variant.tiers if variant else ()))
     lengths = (0, *sorted({step.above_prompt_tokens + 1 for step in steps if step.above_prompt_tokens < prompt}))
     key = lengths, tier if variant else None, hints

@@ -185,7 +185,7 @@ class Roster:
             if text is None:
                 return
             try:
-                async with Patience(_SECONDS):
+                with Patience(_SECONDS):
                     stands = await self._board.pin(notice, self._serials.get(notice, 0), text, ring=True)
             except (StoreError, TimeoutError) as error:
                 failures += 1  # it may have been done: who asks again hears of it
@@ -288,7 +288,7 @@ class Roster:
         return not self._unsaid
 
     async def _look(self) -> None:
-        async with Patience(_SECONDS):
+        with Patience(_SECONDS):
             notices = await self._board.notices(0)
         for key, notice in notices.changed.items():
             self.hear(key, notice)

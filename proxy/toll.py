@@ -162,8 +162,8 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
             exchange.entry,
             id=f"{exchange.entry.request}/{exchange.record.next_attempt()}",
             provider=target.provider,
-            model=ledger.name(model),
-            served=ledger.name(target.model),
+            model=model,
+            served=model if target.model == model else ledger.name(target.model),
             owner=self.replica,
             price=price.version if price is not None else None,
         )

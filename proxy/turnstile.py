@@ -108,7 +108,7 @@ class Turnstile:
         if self._failures >= _BREAK_AFTER:
             self._closed_until = self._clock() + _BREAK_SECONDS  # one asks for all
         try:
-            async with Patience(_STORE_SECONDS):
+            with Patience(_STORE_SECONDS):
                 answer = await self._store.enter(entering)
         except asyncio.CancelledError:
             self._give_back(place, entering)
@@ -150,7 +150,7 @@ class Turnstile:
 
     async def _hears(self, place: _Place) -> bool:
         try:
-            async with Patience(_STORE_SECONDS):
+            with Patience(_STORE_SECONDS):
                 await self._store.leave(place.key, place.id, place.quota, place.tokens)
         except Exception as error:  # whatever it is, others have to leave, too
             self._failed(error)

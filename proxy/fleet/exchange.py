@@ -130,8 +130,9 @@ class Exchange:
         if sheet.key is None or sheet.foreign or self._away or not self.opened:
             return self._view.admit(sheet, probe)
         try:
-            async with Patience(_PLACE_SECONDS), sheet.turn:
-                return await self._ask(sheet, probe)
+            with Patience(_PLACE_SECONDS):
+                async with sheet.turn:
+                    return await self._ask(sheet, probe)
         except Exception as error:
             self._failed(error)
             return self._view.admit(sheet, probe)  # under the same name: the board may have given it
@@ -169,7 +170,7 @@ class Exchange:
     async def _pin(self, sheet: Sheet, text: bytes, ring: bool) -> bool:
         """Whether it stands there now."""
         serial = sheet.serial
-        async with Patience(_PIN_SECONDS):
+        with Patience(_PIN_SECONDS):
             notice = await self._board.pin(sheet.key or "", serial, text, ring=ring)
         if not notice.text or notice.serial < serial == sheet.serial:
             sheet.forget()
@@ -179,7 +180,7 @@ class Exchange:
 
     async def _notices(self, since: int) -> Notices:
         asked = self._clock()
-        async with Patience(_LOOK_SECONDS):
+        with Patience(_LOOK_SECONDS):
             notices = await self._board.notices(since)
         self._time.learn(notices.at, asked, self._clock())
         return notices

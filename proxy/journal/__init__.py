@@ -18,7 +18,20 @@ import msgspec
 import structlog
 
 from proxy import ledger
-from proxy.journal.log import BEGIN, ROW, START, JournalError, Log, Read, Record, lines, parse, take
+from proxy.journal.log import (
+    BEGIN,
+    ROW,
+    START,
+    JournalError,
+    Log,
+    Read,
+    Record,
+    lines,
+    parse,
+    sealed,
+    take,
+    unwritten,
+)
 from proxy.ledger import Entry
 
 __all__ = ["LARGEST", "PAGE", "Found", "Journal", "JournalError"]
@@ -87,24 +100,41 @@ class Journal:
                 raise JournalError(f"the journal cannot be opened: {error}") from error
         return found
 
-    def begin(self, entry: Entry) -> None:
-        """An attempt is about to be forwarded; `entry.cost` is the most it may cost. Raises `JournalError`."""
-        body = ledger.encode(entry)
-        with self._lock:
-            log = self._current()
-            log.begun.setdefault(entry.id, log.write(BEGIN, body, entry.id))
-            log.stale = True
+    def begin(self, *entries: Entry, ended: Sequence[Entry] = ()) -> None:
+        """Attempts are about to be forwarded; `cost` is the most that one may cost. Raises `JournalError`.
 
-    def append(self, entry: Entry) -> None:
-        """Write a row, as it will be booked; it ends a `begin` of the same id. Raises `JournalError`."""
-        body = ledger.encode(entry)
+        `ended` are rows that wait to be written, as by `append`: they go with them.
+        """
+        self._write(entries, ended)
+
+    def append(self, *entries: Entry) -> None:
+        """Write rows, as they will be booked; each ends a `begin` of the same id. Raises `JournalError`: it names the
+        first that was not written, and those behind it were not written either."""
+        self._write((), entries)
+
+    def _write(self, begun: Sequence[Entry], ended: Sequence[Entry]) -> None:
+        """All with one `write`: that is half of what a record costs."""
+        records = [sealed(BEGIN, ledger.encode(entry)) for entry in begun]
+        records += [sealed(ROW, ledger.encode(entry)) for entry in ended]
         with self._lock:
-            log = self._current()
-            log.rows.setdefault(entry.id, log.write(ROW, body, entry.id))
+            log, failed = self._current(), None
+            place = log.place
+            try:
+                whole = log.write(records)
+            except OSError as error:
+                whole, failed = 0, error
             log.stale = True
-            for log in self._logs:
-                if log.begun.pop(entry.id, None) is not None:
-                    log.stale = True
+            for entry in begun[:whole]:
+                log.begun.setdefault(entry.id, place)  # of several the place of the first: none is before it
+            for entry in ended[: max(0, whole - len(begun))]:
+                log.rows.setdefault(entry.id, place)
+                for one in self._logs:
+                    if one.begun.pop(entry.id, None) is not None:
+                        one.stale = True
+        if whole < len(records):
+            letter, first = "begin" if whole < len(begun) else "row", [*begun, *ended][whole]
+            more = f", and {rest} behind it," if (rest := len(records) - whole - 1) else ""
+            raise unwritten(log.path, f"the {letter} of {first.id}{more}", failed) from failed
 
     def delivered(self, ids: Iterable[str]) -> None:
         """The store has all rows of these ids. Not to be said of an id while a later row of it still waits."""

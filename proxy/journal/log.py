@@ -11,7 +11,7 @@ import itertools
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,8 @@ from proxy.ledger import Entry
 
 MOST_OPEN = 1_000  # ids that a checkpoint names; with more of them open, a restart reads a longer piece of the file
 ROW, BEGIN, CHECKPOINT = b"r", b"b", b"c"
-_NAMES = {ROW: "the row", BEGIN: "the begin", CHECKPOINT: "a checkpoint"}
+_LETTERS = (ROW, BEGIN, CHECKPOINT)
+_FULL = "the disk, or a limit, is full"
 
 
 class JournalError(Exception):
@@ -76,7 +77,8 @@ class Log:
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path, self._fd = path, fd
-        self._next = START  # where the next record begins
+        self.size = 0  # bytes
+        self._lines = 0
         self._torn = False  # the last line is not complete: the disk was full
         self.dirty = False  # written to since the last fsync
         self.stale = False  # the last checkpoint does not say what is open now
@@ -85,39 +87,33 @@ class Log:
         self.rows: dict[str, Place] = {}  # those not known to be delivered; of each id the first
 
     @property
-    def size(self) -> int:
-        """Bytes."""
-        return self._next.offset
-
-    @property
     def done(self) -> bool:
         """Whether nothing is open."""
         return not self.begun and not self.rows
 
-    def write(self, letter: bytes, body: bytes, id: str) -> Place:
-        """Add a record of this id, and say where it is. Raises `JournalError`."""
-        line = b"%08x %b %b\n" % (zlib.crc32(body, _BEFORE[letter]), letter, body)
-        torn, place = self._torn, self._next
-        if torn:
-            line, place = b"\n" + line, self._place()
-        try:
-            written = os.write(self._fd, line)
-        except OSError as error:
-            raise self._unwritten(letter, id, error.strerror) from error
-        self.dirty = True
-        if written == len(line):
-            self._next, self._torn = Place(place.offset + written - torn, place.line + 1), False
-            return place
-        self._next = Place(self.size + written, self._next.line + line.count(b"\n", 0, written))
-        self._torn = line[written - 1 : written] != b"\n"
-        raise self._unwritten(letter, id, "the disk, or a limit, is full")
-
-    def _unwritten(self, letter: bytes, id: str, why: str | None) -> JournalError:
-        return JournalError(f"{_NAMES[letter]} of {id} could not be written to {self.path.name}: {why}")
-
-    def _place(self) -> Place:
+    @property
+    def place(self) -> Place:
         """Where the next record will be: on a fresh line."""
-        return Place(self.size + self._torn, self._next.line + self._torn)
+        return Place(self.size + self._torn, self._lines + self._torn)
+
+    def write(self, records: Sequence[bytes]) -> int:
+        """Add records, as `sealed` makes them, all with one `write`; how many of them are there whole.
+
+        Raises `OSError`; then none is. If it is less than all, the disk, or a limit, is full.
+        """
+        torn, text = self._torn, b"".join(records)
+        if torn:
+            text = b"\n" + text
+        written = os.write(self._fd, text)
+        self.dirty = True
+        self.size += written
+        if written == len(text):
+            self._lines, self._torn = self._lines + torn + len(records), False
+            return len(records)
+        ended = text.count(b"\n", 0, written)
+        self._lines += ended
+        self._torn = text[written - 1 : written] != b"\n"
+        return max(0, ended - torn)
 
     def sync(self) -> None:
         """Bring it to the disk. Raises `OSError`."""
@@ -136,7 +132,7 @@ class Log:
         names = len(self.begun) + len(self.rows)
         if not self.stale or names > MOST_OPEN:
             return None
-        end = self._place()
+        end = self.place
         start = min([end, *itertools.islice(self.begun.values(), 1), *itertools.islice(self.rows.values(), 1)])
         mark = Mark(start, end.offset, list(self.begun), list(self.rows))
         if thrifty and names and self.size - self._marked < sum(map(len, mark.begun)) + sum(map(len, mark.rows)):
@@ -146,16 +142,20 @@ class Log:
 
     def checkpoint(self, mark: Mark) -> None:
         """Write it. Raises `JournalError`."""
-        self.write(CHECKPOINT, msgspec.json.encode(mark), "what is open")
+        try:
+            if not self.write([sealed(CHECKPOINT, msgspec.json.encode(mark))]):
+                raise unwritten(self.path, "a checkpoint of what is open", None)
+        except OSError as error:
+            raise unwritten(self.path, "a checkpoint of what is open", error) from error
         self._marked = self.size
 
     def recover(self) -> Read:
         """Read what is open, from the last checkpoint on. A torn last line is cut off. Raises `OSError`."""
         mark, end = self._last()
         found = Read([], {}, set(), [])
-        self._next = mark.start
+        self.size, self._lines = mark.start
         for place, line in lines(self.path, mark.start, end):
-            self._next = Place(place.offset + len(line), place.line + 1)
+            self.size, self._lines = place.offset + len(line), place.line + 1
             record = parse(line)
             if record is None:
                 found.damaged.append(place.of(self.path))
@@ -220,8 +220,18 @@ def take(path: Path, flags: int) -> Log | None:
     return log
 
 
+def unwritten(path: Path, what: str, error: OSError | None) -> JournalError:
+    """What is to be said when `what` could not be written, or not whole."""
+    return JournalError(f"{what} could not be written to {path.name}: {error.strerror if error else _FULL}")
+
+
 # The checksum of what stands before the JSON: so nothing is put together only to be counted.
-_BEFORE = {letter: zlib.crc32(b"%b " % letter) for letter in _NAMES}
+_BEFORE = {letter: zlib.crc32(b"%b " % letter) for letter in _LETTERS}
+
+
+def sealed(letter: bytes, body: bytes) -> bytes:
+    """A record, ready to be written; `body` is its JSON."""
+    return b"%08x %b %b\n" % (zlib.crc32(body, _BEFORE[letter]), letter, body)
 
 
 def _body(line: bytes) -> bytes | None:

@@ -7,6 +7,7 @@ makes a step longer, and what has arrived meanwhile is read before the next.
 
 import asyncio
 from collections.abc import Iterable
+from itertools import takewhile
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,38 +26,71 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 
 class Patience:
-    """`async with Patience(seconds): ...` raises `TimeoutError` as `asyncio.timeout` does, at half its cost."""
+    """`with Patience(seconds): ...` around an `await` raises `TimeoutError` as `asyncio.timeout` does, at a fraction of
+    its cost: one timer ticks for all who have as much patience. Who begins between two ticks waits up to a step longer.
+    """
 
-    __slots__ = ("_before", "_expired", "_left", "_step", "_task", "_timer")
+    __slots__ = ("_before", "_expired", "_seconds", "_task", "_ticks")
 
     _task: asyncio.Task[Any]
-    _timer: asyncio.TimerHandle
+    _before: int
+    _ticks: "_Ticks"
 
     def __init__(self, seconds: float) -> None:
-        self._step = seconds / _STEPS
-        self._left = _STEPS
+        self._seconds = seconds
         self._expired = False
 
-    async def __aenter__(self) -> Self:
-        task = asyncio.current_task()
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("there is no task that could wait")
         self._task, self._before = task, task.cancelling()
-        self._timer = asyncio.get_running_loop().call_later(self._step, self._tick)
+        self._ticks = ticks = _ticking.get((loop, self._seconds)) or _Ticks(loop, self._seconds)
+        ticks.waiting[self] = ticks.count + _STEPS
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._ticks.waiting.pop(self, None)
         # Who was cancelled by somebody else, too, stays cancelled.
         if self._expired and self._task.uncancel() <= self._before and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
+    def expire(self) -> None:
+        """The time is over."""
+        self._expired = True
+        self._task.cancel()
+
+
+class _Ticks:
+    """The timer of all who have so much patience on one event loop; it ends when a whole step long nobody waits."""
+
+    __slots__ = ("_loop", "_seconds", "count", "waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop, self._seconds = loop, seconds
+        self.count = 0
+        self.waiting: dict[Patience, int] = {}  # until after which tick; the first is the first to go
+        for other in [other for other in _ticking if other[0].is_closed()]:
+            del _ticking[other]
+        _ticking[loop, seconds] = self
+        self._wind()
+
+    def _wind(self) -> None:
+        self._loop.call_later(self._seconds / _STEPS, self._tick)
+
     def _tick(self) -> None:
-        self._left -= 1
-        if self._left:
-            self._timer = asyncio.get_running_loop().call_later(self._step, self._tick)
-        else:
-            self._expired = True
-            self._task.cancel()
+        if not self.waiting:
+            del _ticking[self._loop, self._seconds]
+            return
+        late = [*takewhile(lambda one: self.waiting[one] <= self.count, self.waiting)]
+        self.count += 1
+        for one in late:
+            del self.waiting[one]
+            one.expire()
+        self._wind()
+
+
+_ticking: dict[tuple[asyncio.AbstractEventLoop, float], _Ticks] = {}

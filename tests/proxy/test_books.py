@@ -34,17 +34,81 @@ def events(logs: Any, *names: str) -> list[str]:
 
 
 async def test_a_row_is_in_the_journal_before_the_store_hears_of_it(house):
-    store = house.moody()
+    store, seen = house.moody(), []
     store.shut["settle"] = asyncio.Event()
     async with house.opened(store) as books:
         books.book(row())
-        assert b'"r/1"' in house.written()
+        asyncio.get_running_loop().call_soon(lambda: seen.append(house.written()))
         assert "settle" not in store.asked
         await until(lambda: "settle" in store.asked)
+        assert b'"r/1"' in seen[0], "before the next turn of the event loop is begun"
         assert await house.rows() == {}
         store.shut["settle"].set()
         await until(lambda: not books._waiting)
     assert set(await house.rows()) == {"r/1"}
+
+
+class Auditor(Moody):
+    """Looks into the journal whenever it is told of rows."""
+
+    house: Any = None
+    unwritten: tuple[str, ...] = ()
+
+    async def settle(self, settlements: Any) -> Any:
+        ids, written = [settlement.entry.id for settlement in settlements], self.house.written()
+        self.unwritten += tuple(id for id in ids if b'"%b"' % id.encode() not in written)
+        alerts = await super().settle(settlements)
+        if settlements[0].entry.id == "r1/1":  # the next batch is booked in the turn in which it is taken
+            self.house.books_now.book(row("r3/1"))
+        return alerts
+
+
+async def test_no_row_comes_to_the_store_that_is_not_in_the_journal_and_the_last_are_written_at_the_end(house):
+    store = Auditor(house.directory / "tollhouse.db", house.wall)
+    store.house = house
+    async with house.opened(store) as books:
+        house.books_now = books
+        books.book(row("r1/1"))
+        books.book(row("r2/1"))
+        await until(lambda: store.told["r3/1"])
+        assert (dict(store.told), store.unwritten) == ({"r1/1": 1, "r2/1": 1, "r3/1": 1}, ())
+        books._failures = room._BREAK_AFTER  # so that the end does not wait for the store
+        books._scribe._soon = lambda act: None  # and has no turn left
+        books.book(row("r4/1"))
+    assert "r4/1" in {row.id for row in house.journal().open().undelivered}
+
+
+async def test_attempts_whose_money_comes_at_once_are_on_the_disk_before_any_goes_on(house):
+    seen: list[int] = []
+
+    async def ask_and_look(id: str) -> None:
+        await held(books, id)
+        seen.append(house.written().count(b" b {"))
+
+    async with house.opened(house.moody()) as books:
+        await asyncio.gather(*(ask_and_look(f"r{i}/1") for i in range(8)))
+        begun = books._scribe.journal._logs[-1].begun
+        assert (len(begun), len(seen)) == (8, 8)
+        assert all(number > at for at, number in enumerate(seen)), "whoever goes on is written down"
+        assert len(set(begun.values())) < 8, "several with one write"
+
+
+async def test_who_leaves_in_the_moment_in_which_its_money_is_held_gives_it_back(house):
+    class Late(Moody):
+        async def hold(self, ask: Any) -> Any:
+            answer = await super().hold(ask)
+            asyncio.get_running_loop().call_soon(asking.cancel)
+            return answer
+
+    async with house.opened(Late(house.directory / "tollhouse.db", house.wall)) as books:
+        asking = asyncio.create_task(books.hold(ask()))
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await until(lambda: not books._waiting)
+        assert (await house.counter(), books._holds) == (Counter(), {})
+        gone = (await house.rows())["r/1"]
+        assert (gone.cost, gone.held, gone.status, gone.last) == (0, 0, 499, False)
+        assert books._scribe.journal._logs[-1].begun == {}
 
 
 async def test_each_row_is_delivered_exactly_once_however_many_come_at_once(house):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from adapters.base import Capabilities, Target, Usage
 from proxy.bound import End, Quote, Rules, bill, credible, hints, quoted, wanted
-from proxy.budget import PART
+from proxy.budget import MOST, PART
 from proxy.cost import Hints, Rate, cost
 from proxy.ledger import Entry
 from proxy.prices import Price, convert
@@ -91,6 +91,13 @@ def test_a_client_with_a_cap_takes_that_and_one_without_what_the_model_can_give(
     assert quoted(10, price(), Hints(), TARGET, tier=None, cap=10**9, choices=1).most == 16_384
 
 
+def test_what_the_client_has_predicted_is_held_as_output_beyond_its_cap():
+    def of(predicted: int) -> Quote:
+        return quoted(10, price(), Hints(), TARGET, tier=None, cap=50, choices=1, predicted=predicted)
+
+    assert of(7).amount(50) - of(0).amount(50) == 7 * 10_000
+
+
 def test_a_search_may_read_as_much_as_the_model_can():
     searching = price(per_unit={"web_search": "0.01"})
     found = quoted(10, searching, Hints(searches=10), TARGET, tier=None, cap=1, choices=1)
@@ -141,6 +148,11 @@ def test_what_the_vendor_said_is_what_it_costs():
 
 def test_a_bill_above_the_hold_lands_all_the_same():
     assert booked(End(sent=True, whole=True, usage=Usage(out_text=10)), held=5).cost == 100_000
+
+
+def test_no_bill_is_larger_than_the_stores_can_add_up():
+    entry = booked(End(sent=True, whole=True, usage=Usage(in_text=10**14)))
+    assert entry.cost == MOST
 
 
 @pytest.mark.parametrize("end", [End(), End(sent=True, refused=True), End(sent=False, prompt=9, text=9)])

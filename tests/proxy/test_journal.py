@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from adapters.base import Usage
 from proxy import journal as room
 from proxy.journal import Found, Journal, JournalError
-from proxy.journal.log import MOST_OPEN
-from proxy.ledger import Entry
+from proxy.journal.log import BEGIN, MOST_OPEN, sealed
+from proxy.ledger import Entry, encode
 from tests.tollhouse import PATIENCE, ROOT, surroundings
 
 NOW = 1_795_392_000.0  # 2026-11-23 00:00 UTC
@@ -460,6 +460,72 @@ def test_a_full_disk_is_said_and_what_comes_after_stands_on_a_fresh_line(limit, 
     assert errors
     assert all("could not be written" in error for error in errors)
     assert {error.split(" could")[0] for error in errors} >= {"the row of 8", "the begin of 8"}
+    journal.close()
+
+
+BATCH = """
+import json, os, resource, sys
+from pathlib import Path
+from proxy.journal import Journal, JournalError
+from proxy.ledger import Entry
+def entry(id):
+    return Entry(id=id, request="r", provider="p", model="m", cost=1)
+journal = Journal(Path(sys.argv[1]), "one", wall=lambda: 1795392000.0)
+journal.open()
+journal.begin(entry("c"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    journal.begin(entry("a"), ended=[entry("b"), entry("c"), entry("d")])
+except JournalError as error:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]) + 10, resource.RLIM_INFINITY))
+    try:
+        journal.append(entry("z"))
+    except JournalError as again:
+        assert "the row of z could" in str(again)
+    else:
+        raise AssertionError("the end of a torn line was taken for a record")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    open_ones = sorted(journal._logs[-1].begun), sorted(journal._logs[-1].rows)
+    journal.checkpoint(last=True)
+    journal.append(entry("e"), entry("f"))
+    print(json.dumps([str(error), *open_ones]), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("whole", range(4))
+@pytest.mark.parametrize("beyond", [0, 1, 40])
+def test_of_a_batch_that_the_disk_cannot_take_what_is_whole_counts_and_the_rest_is_said(whole, beyond, tmp_path):
+    size = len(sealed(BEGIN, encode(Entry(id="a", request="r", provider="p", model="m", cost=1))))
+    done = subprocess.run(
+        [sys.executable, "-c", BATCH, str(tmp_path), str(size * (1 + whole) + beyond)],
+        cwd=ROOT, env=surroundings({}), capture_output=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    error, begun, rows = json.loads(done.stdout)
+    first, rest = ["the begin of a", "the row of b", "the row of c", "the row of d"][whole], 3 - whole
+    assert error.startswith(first + (f", and {rest} behind it," if rest else "") + " could not be written to ")
+    assert (begun, rows) == [(["c"], []), (["a", "c"], []), (["a", "c"], ["b"]), (["a"], ["b", "c"])][whole]
+    journal, found = opened(tmp_path)
+    assert tuple(map(sorted, said(found))) == ([*rows, "e", "f"], begun), "and what comes after stands on a fresh line"
+    assert len(found.damaged) == (2 if beyond else 1)
+    journal.close()
+
+
+def test_rows_that_are_written_together_are_found_like_others(tmp_path):
+    journal, _ = opened(tmp_path)
+    journal.begin(entry("a"))
+    journal.append(entry("b"))
+    journal.begin(entry("x"), entry("y"), ended=[entry("a"), entry("c")])
+    journal.append(entry("d"), entry("e", orphan=True), entry("e"))
+    assert letters(file_of(tmp_path)) == "brbbrrrrr"
+    journal.delivered(["b", "c"])
+    journal.checkpoint()
+    drop(journal)
+    journal, found = opened(tmp_path)
+    assert said(found) == (["a", "d", "e"], ["x", "y"])
+    assert not found.undelivered[-1].orphan
+    assert found.damaged == []
     journal.close()
 
 

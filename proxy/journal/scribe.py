@@ -1,0 +1,58 @@
+"""Writes to the journal for the books, and never raises: what cannot be written down is said, and business goes on.
+
+What comes in one turn of the event loop is written together, since a write costs as much as all the rest of booking:
+rows when the turn is over at the latest, attempts when the first of them goes on, which is before it is forwarded. What
+kills us in that turn finds each attempt that was forwarded begun on the disk: it is an orphan in full, as if we had
+been killed just before it was booked.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from proxy.journal import Journal, JournalError
+from proxy.ledger import Entry
+
+
+class Scribe:
+    """One per process. `open`: the journal is; until then nothing is written.
+
+    `soon` is told what is to be called when this turn of the event loop is over.
+    """
+
+    def __init__(self, journal: Journal, soon: Callable[[Callable[[], None]], object]) -> None:
+        self.journal = journal
+        self.open = False
+        self._soon = soon
+        self._begun: list[Entry] = []
+        self._ended: list[Entry] = []  # booked in this turn of the event loop
+
+    def begin(self, entry: Entry) -> None:
+        """An attempt that is about to be forwarded: not before `flush` was called."""
+        self._begun.append(entry)
+
+    def book(self, entry: Entry) -> None:
+        """A row, which is written before this turn of the event loop is over."""
+        if not self._ended:
+            self._soon(self.flush)
+        self._ended.append(entry)
+
+    def flush(self) -> None:
+        """Write down what waits: whoever forwards an attempt, or brings a row to the store, does so afterwards."""
+        begun, ended = self._begun, self._ended
+        if begun:
+            self._begun, self._ended = [], []
+            self.do(self.journal.begin, *begun, ended=ended)
+        elif ended:
+            self._ended = []
+            self.do(self.journal.append, *ended)
+
+    def do(self, act: Callable[..., None], *what: Any, **more: Any) -> None:
+        """An act of the journal; on any thread."""
+        if not self.open:
+            return
+        try:
+            act(*what, **more)
+        except JournalError as error:
+            structlog.get_logger().error("journal not written", why=str(error), risk="spend is lost if we crash now")
