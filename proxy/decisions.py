@@ -58,14 +58,14 @@ class Decisions:
         self.keep = keep
         self._wall = wall
         # What is asked for hardly ever is not made for each request: one whose record is small is kept as it is.
-        self._kept: OrderedDict[str, Kept | tuple[Record, int]] = OrderedDict()
+        self._kept: OrderedDict[str, Kept | tuple[Record, float]] = OrderedDict()
 
     def __call__(self, record: Record) -> None:
         """Keep a request that is over."""
         if record.status == _NO_KEY and not record.attempts:
             return
-        at = int(self._wall() * _MILLI - record.total)
-        self._kept[record.request_id] = (record, at) if _small(record) else _kept(record, at)
+        over = self._wall()
+        self._kept[record.request_id] = (record, over) if _small(record) else _kept(record, over)
         if len(self._kept) > self.keep:
             self._kept.popitem(last=False)
 
@@ -99,10 +99,10 @@ def _small(record: Record) -> bool:
     )
 
 
-def _kept(record: Record, at: int) -> Kept:
+def _kept(record: Record, over: float) -> Kept:
     return Kept(
         request_id=record.request_id,
-        at=at,
+        at=int(over * _MILLI - record.total),
         model=_cut(record.model or ""),
         stream=record.stream,
         user=_cut(record.user or ""),

@@ -11,37 +11,36 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 import structlog
 
-from proxy.telemetry import Record, line
+from proxy.telemetry import Record, line, told
 
+_GONE = (OSError, ValueError)  # what is raised where nobody reads any more; ValueError: it is closed
 _log = structlog.get_logger()  # made once: for each line anew it costs as much as the line
 
 
 class Lines:
     """The lines of requests in JSON, past structlog: its way to the same line costs as much as the whole of a hold.
 
-    Those that end in the same turn of the event loop are one write. Any other line takes them along before it. `stream`
-    is where they go; None: they are not for this class. `clock` in nanoseconds since the epoch.
+    Those that end in the same turn of the event loop are written together, and are one write. Any other line takes them
+    along before it. `stream` is where they go; None: they are not for this class. `clock` in nanoseconds since the
+    epoch.
     """
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
         self._clock = clock
-        self.stream: _Patient | BinaryIO | None = None
-        self.always: dict[str, Any] = {}
-        self._kept: list[bytes] = []
-        self._second, self._date = -1, ""  # the last second in which there was a line, as it is written
+        self.stream: BinaryIO | None = None
+        self._always: dict[str, Any] = {"event": "request", "level": "info"}
+        self._kept: list[tuple[int, Record]] = []
+        self._second, self._head = -1, b""  # the last second in which there was a line, and how its lines begin
+
+    def bind(self, **always: Any) -> None:
+        """Say this in every line; none of it is a field of a request."""
+        self._always |= always
+        self._second = -1
 
     def add(self, record: Record) -> None:
         """The request is over: its line is written at the end of this turn, or at once where there is no loop."""
-        said = line(record)
-        if self.always:
-            said |= self.always
-        said["event"], said["level"] = "request", "info"
-        second, micro = divmod(self._clock() // 1_000, 1_000_000)
-        if second != self._second:  # a date of its own for each line would be a sixth of the line's time
-            self._second, self._date = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        said["timestamp"] = f"{self._date}.{micro:06d}Z"
         kept = self._kept
-        kept.append(_encode(said))
+        kept.append((self._clock(), record))
         if len(kept) == 1:
             try:
                 asyncio.get_running_loop().call_soon(self.flush)
@@ -49,11 +48,24 @@ class Lines:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what is kept."""
+        """Write what is kept, if anybody still reads it."""
         kept, self._kept = self._kept, []
         if kept and self.stream is not None:
-            self.stream.write(b"\n".join(kept) + b"\n")
-            self.stream.flush()
+            said = b"".join([self._line(at, record) for at, record in kept])
+            with contextlib.suppress(*_GONE):
+                self.stream.write(said)
+                self.stream.flush()
+
+    def _line(self, at: int, record: Record) -> bytes:
+        second, micro = divmod(at // 1_000, 1_000_000)
+        if second != self._second:
+            self._second, self._head = second, self._begin(second)
+        return b'%b%06dZ",%b\n' % (self._head, micro, _encode(told(record))[1:])
+
+    def _begin(self, second: int) -> bytes:
+        """All that the lines of a second have in common, up to the fraction of the second."""
+        date = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return _encode({**self._always, "timestamp": date})[: -len('"}')]
 
 
 def log_request(record: Record) -> None:
@@ -71,7 +83,7 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 def bind(**always: Any) -> None:
     """Say this in every line of this process."""
     structlog.contextvars.bind_contextvars(**always)
-    _lines.always |= always
+    _lines.bind(**always)
 
 
 def configure(format: Literal["json", "console"], level: str) -> None:
@@ -82,7 +94,7 @@ def configure(format: Literal["json", "console"], level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     stream: Any = _Patient(sys.stderr.buffer if format == "json" else sys.stderr)
-    _lines.stream = stream if format == "json" and _LEVELS[level] <= logging.INFO else None
+    _lines.stream = sys.stderr.buffer if format == "json" and _LEVELS[level] <= logging.INFO else None
     if format == "json":
         shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_json)]
         factory: Any = structlog.BytesLoggerFactory(stream)
@@ -122,12 +134,12 @@ class _Patient:
     def write(self, said: Any) -> None:
         """Write it, or not."""
         _lines.flush()
-        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+        with contextlib.suppress(*_GONE):
             self._stream.write(said)
 
     def flush(self) -> None:
         """Flush it, or not."""
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(*_GONE):
             self._stream.flush()
 
 

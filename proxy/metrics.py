@@ -6,6 +6,7 @@ docs/telemetry.md is made of it.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -39,6 +40,7 @@ ALL, LINE = "all", "line"  # models of a circuit that is its provider's, and of 
 _UNPAID = frozenset({Kind.BUDGET.value, Kind.STORE.value})  # outcomes of who was not sent anything
 _UNBLAMED = frozenset({"ok", "cancelled", HEDGE_LOST})
 _MOST_CODES = 64  # of refusals; ours are fewer
+_MOST_ASIDE = 64  # records, and rows
 _MILLI = 1_000
 
 # Seconds. A whole answer may take minutes, a first token hardly ever a minute, our own part a millisecond.
@@ -116,11 +118,26 @@ class _Model(NamedTuple):
     unpriced: Count
 
 
-class Metrics:
-    """One per process; used on the event loop. Replicas and workers count each their own: Prometheus adds them up.
+class _Children(dict[tuple[Any, ...], Any]):
+    """Children of metrics, by the metric's name and the values of its labels; made when they are first asked for."""
 
-    `record` is a `Sink`; `observe` is told each row of the ledger. `budgets`, `circuits` and `gauges` are told just
-    before the `text` is asked for.
+    def __init__(self, metrics: Mapping[str, Any]) -> None:
+        self._metrics = metrics
+
+    def __missing__(self, named: tuple[Any, ...]) -> Any:
+        name, *values = named
+        words = (str(value).lower() if isinstance(value, bool) else str(value) for value in values)
+        found = self[named] = self._metrics[name].labels(*words)
+        return found
+
+
+class Metrics:
+    """One per process; used on the event loop, but for `text` and `lost`, which may be called in any thread. Replicas
+    and workers count each their own: Prometheus adds them up.
+
+    `record` is a `Sink`; `observe` is told each row of the ledger. Both are laid aside and counted many at once, which
+    takes half the time: nobody looks before the `text` is asked for. `budgets`, `circuits` and `gauges` are told just
+    before that.
     """
 
     def __init__(self) -> None:
@@ -138,29 +155,47 @@ class Metrics:
         self._overhead, self._hold, self._queue = (
             self._made[f"{name}_seconds"].labels() for name in ("overhead", "hold", "queue")
         )
-        self._children: dict[tuple[str, ...], Any] = {}
+        self._children = _Children(self._made)
         self._of_model: dict[tuple[str, str], _Model] = {}
         self._codes: set[str] = set()
+        self._records: deque[Record] = deque()  # laid aside, as are
+        self._rows: deque[Entry] = deque()
         self._threads = threading.Lock()
-
-    def _child(self, name: str, *labels: str) -> Any:
-        """prometheus_client takes a lock and makes strings for each `labels`; its children are kept here instead."""
-        found = self._children.get((name, *labels))
-        if found is None:
-            found = self._children[name, *labels] = self._made[name].labels(*labels)
-        return found
 
     # ---- as it happens ------------------------------------------------------------------------------------------
 
     def record(self, record: Record) -> None:
         """A request is over: count what the ledger has no row of. A `Sink`."""
+        self._records.append(record)
+        if len(self._records) >= _MOST_ASIDE:
+            self._gather()
+
+    def observe(self, entry: Entry) -> None:
+        """Count a row of the ledger.
+
+        An orphan counts as spent and not as a request. If its true row turns up, that counts too: spent may be told too
+        high then, never too low.
+        """
+        self._rows.append(entry)
+        if len(self._rows) >= _MOST_ASIDE:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Count what was laid aside. One at a time: who asks for the `text` has a thread of his own."""
+        with self._threads:
+            while self._records:
+                self._over(self._records.popleft())
+            while self._rows:
+                self._booked(self._rows.popleft())
+
+    def _over(self, record: Record) -> None:
         attempts, timings = record.attempts, record.timings
         if record.code is not None and record.numbered <= sum(attempt.outcome in _UNPAID for attempt in attempts):
-            self._child("requests_refused_total", self._code(record.code)).inc()
+            self._children["requests_refused_total", self._code(record.code)].inc()
         for at, attempt in enumerate(attempts):
-            self._child("attempts_total", attempt.provider, attempt.counted, attempt.outcome).inc()
+            self._children["attempts_total", attempt.provider, attempt.counted, attempt.outcome].value += 1
             if at and any(_same(before, attempt) for before in attempts[:at]):
-                self._child("retries_total", attempt.provider, attempt.counted).inc()
+                self._children["retries_total", attempt.provider, attempt.counted].inc()
         if timings.queue:
             self._queue.observe(timings.queue / _MILLI)
         if timings.hold:
@@ -168,17 +203,17 @@ class Metrics:
         if timings.overhead is not None:
             self._overhead.observe(timings.overhead / _MILLI)
         if record.decision is not None and record.decision.hedged:
-            self._child("hedges_total", _hedge(record)).inc()
+            self._children["hedges_total", _hedge(record)].inc()
         if record.provider is not None and (answered := _answered(record)) is not None:
             self._answered(record, answered)
 
     def _answered(self, record: Record, answered: Attempt) -> None:
         named = answered.provider, answered.counted
         if record.timings.first_byte is not None:
-            self._child("vendor_first_byte_seconds", *named).observe(record.timings.first_byte / _MILLI)
+            self._children["vendor_first_byte_seconds", *named].observe(record.timings.first_byte / _MILLI)
         attempts = record.attempts
         if len(attempts) > 1 and any(one.outcome not in _UNBLAMED and not _same(one, answered) for one in attempts):
-            self._child("fallbacks_total", *named).inc()
+            self._children["fallbacks_total", *named].inc()
 
     def _code(self, code: str) -> str:
         if code not in self._codes and len(self._codes) < _MOST_CODES:
@@ -187,45 +222,37 @@ class Metrics:
 
     def alert(self, alert: Alert) -> None:
         """A budget came to a threshold. The label is the budget's name: "daily of user=*" for each user's."""
-        self._child("budget_alerts_total", alert.limit.budget, alert.limit.window, str(alert.percent)).inc()
+        self._children["budget_alerts_total", alert.limit.budget, alert.limit.window, alert.percent].inc()
 
     def opened(self, provider: str, model: str, why: str) -> None:
         """A circuit opened, as this replica saw and no other had told. `model`: its entry in the price table, `ALL` or
         `LINE`; `why`: the kind of the failure."""
-        self._child("circuit_openings_total", provider, model, why).inc()
+        self._children["circuit_openings_total", provider, model, why].inc()
 
     def lost(self, signal: Literal["span", "metric"], number: int) -> None:
         """So many were made for OpenTelemetry's collector, and it did not get them. May be called from any thread."""
         with self._threads:
             self._made["telemetry_lost_total"].labels(signal).inc(number)
 
-    def observe(self, entry: Entry) -> None:
-        """Count a row of the ledger.
-
-        An orphan counts as spent and not as a request. If its true row turns up, that counts too: spent may be told too
-        high then, never too low.
-        """
-        model = OTHER if entry.price is None else entry.model
-        of_model = self._model(entry.provider, model)
+    def _booked(self, entry: Entry) -> None:
+        named = entry.provider, OTHER if entry.price is None else entry.model
+        of_model = self._of_model.get(named) or self._model(named)
         if entry.cost is None:
             of_model.unpriced.inc()
         elif entry.cost > 0:
-            of_model.spend.inc(entry.cost / NANO)
+            of_model.spend.value += entry.cost / NANO
         for kind, count in to_builtins(entry.usage).items():  # only what is not 0: two of fifteen
             if kind in _TOKENS:
-                self._child("tokens_total", entry.provider, model, kind).inc(count)
+                self._children["tokens_total", *named, kind].value += count
         if entry.last and not entry.orphan:
-            streamed = "true" if entry.stream else "false"
-            self._child("requests_total", entry.provider, model, str(entry.status), streamed).inc()
+            self._children["requests_total", *named, entry.status, entry.stream].value += 1
             of_model.total.observe(entry.total / _MILLI)
             if entry.first is not None:
                 of_model.first.observe(entry.first / _MILLI)
 
-    def _model(self, provider: str, model: str) -> _Model:
-        found = self._of_model.get((provider, model))
-        if found is None:
-            names = "spend_dollars_total", "first_part_seconds", "request_seconds", "requests_unpriced_total"
-            found = self._of_model[provider, model] = _Model(*(self._child(name, provider, model) for name in names))
+    def _model(self, named: tuple[str, str]) -> _Model:
+        names = "spend_dollars_total", "first_part_seconds", "request_seconds", "requests_unpriced_total"
+        found = self._of_model[named] = _Model(*(self._children[name, *named] for name in names))
         return found
 
     # ---- as it is when somebody asks ----------------------------------------------------------------------------
@@ -268,6 +295,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format (`CONTENT_TYPE`)."""
+        self._gather()
         return generate_latest(self._registry)
 
 

@@ -22,12 +22,11 @@ def of(records: Sequence[Record]) -> Minute:
     attempts, failures = Counter[str](), Counter[str]()
     errors = failed = cost = retries = hedges = 0
     for record in records:
-        hedged = bool(record.decision and record.decision.hedged)
-        error = bool(record.code) or (record.status or 0) >= 400
-        errors += error
-        failed += error and (record.status or 0) >= 500
+        status, decision = record.status or 0, record.decision
+        if record.code or status >= 400:
+            errors += 1
+            failed += status >= 500
         cost += record.cost_nano or 0
-        hedges += hedged
         reached = 0
         for attempt in record.attempts:
             if attempt.outcome not in _OURS:
@@ -35,7 +34,11 @@ def of(records: Sequence[Record]) -> Minute:
                 attempts[attempt.provider] += 1
                 if attempt.outcome in _FAILURES:
                     failures[attempt.provider] += 1
-        retries += max(0, reached - 1 - hedged)
+        if reached > 1:
+            retries += reached - 1
+        if decision is not None and decision.hedged:
+            hedges += 1
+            retries -= reached > 1  # the second leg is none
     return Minute(
         requests=len(records),
         errors=errors,

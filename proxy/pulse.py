@@ -10,7 +10,6 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from operator import itemgetter
 
 import msgspec
 import structlog
@@ -39,7 +38,7 @@ _MOST_HEARD = 1_000  # replicas; a board that somebody else fills must not fill 
 _MOST_CURVES = 200
 _MOST_OF_EACH = 20  # values of a budget for each, the most used
 _MOST_TURNS = 500
-_MOST_ASIDE = 64  # requests
+_MOST_ASIDE = 256  # requests; fewer than are remembered in any case
 _LINE = "line"
 _HOUR = 3_600_000  # milliseconds
 _MILLI = 1_000
@@ -89,7 +88,7 @@ class Pulse:
         self._key = f"{PREFIX}{replica}"
         self._own = Series()
         self._dirty = False
-        self._aside: list[tuple[int, Record]] = []  # with the minute in which each was over
+        self._aside: list[tuple[float, Record]] = []  # with the time at which each was over
         self._serial = 0  # of our notice
         self._others: dict[str, tuple[int, Series]] = {}  # by key: the serial number, and what stands there
         self._complained: set[str] = set()
@@ -124,15 +123,15 @@ class Pulse:
 
     def __call__(self, record: Record) -> None:
         """Count a request that is over."""
-        self._aside.append((self.now() // MINUTE, record))
-        self._dirty = True
+        self._aside.append((self._wall(), record))
         if len(self._aside) >= _MOST_ASIDE:
             self._gather()
 
     def _gather(self) -> None:
         """Count what was laid aside: many requests of one minute are added up once."""
         aside, self._aside = self._aside, []
-        for minute, group in groupby(aside, key=itemgetter(0)):
+        self._dirty = self._dirty or bool(aside)
+        for minute, group in groupby(aside, key=_minute):
             self._own = self._own.trimmed(minute * MINUTE).add(minute, of([record for _, record in group]))
 
     def hear(self, key: str, notice: Notice) -> None:
@@ -193,7 +192,7 @@ class Pulse:
             return
         self._read = now
         try:
-            async with Patience(_STORE_SECONDS):
+            with Patience(_STORE_SECONDS):
                 self._take(await self._counted())
             await self._recollect()
             self._rested = now + _RESTS * (self._clock() - now)
@@ -225,9 +224,9 @@ class Pulse:
         """Put up what was counted, and take the figures off notices that are too old to be of use. Never raises; what
         could not be told is told the next time."""
         try:
-            async with Patience(_STORE_SECONDS):
+            with Patience(_STORE_SECONDS):
+                self._gather()
                 if self._dirty:
-                    self._gather()
                     await self._put_up(self._own.trimmed(self.now()))
                 for key, (serial, found) in list(self._others.items()):
                     if not found.trimmed(self.now()).minutes:
@@ -290,7 +289,7 @@ class Pulse:
         for day in range(1, int(today[-2:])):
             label = f"{first[:-2]}{day:02d}"
             if label not in self._days:
-                async with Patience(_STORE_SECONDS):
+                with Patience(_STORE_SECONDS):
                     self._days[label] = await self._store.counters(label)
 
     def _month(self, scope: str) -> list[Point]:
@@ -299,3 +298,7 @@ class Pulse:
             used += counters.get(scope, _NOTHING).used
             points.append((window_end(label), used))
         return points
+
+
+def _minute(aside: tuple[float, Record]) -> int:
+    return int(aside[0] * _MILLI) // MINUTE

@@ -80,7 +80,7 @@ class Counter(_Family[Count]):
     def collect(self) -> Iterator[CounterMetricFamily]:
         """As Prometheus reads it."""
         family = CounterMetricFamily(self._name.removesuffix("_total"), self._meaning, labels=self._labels)
-        for values, child in self._children.items():
+        for values, child in list(self._children.items()):  # others may count in another thread
             family.add_metric(values, child.value)
         yield family
 
@@ -105,6 +105,6 @@ class Histogram(_Family[Spread]):
         """As Prometheus reads it: each bucket holds all that is less, too."""
         family = HistogramMetricFamily(self._name, self._meaning, labels=self._labels)
         ends = [*map(floatToGoString, self._bounds), "+Inf"]
-        for values, child in self._children.items():
+        for values, child in list(self._children.items()):  # as above
             family.add_metric(values, list(zip(ends, accumulate(child.counts), strict=True)), child.sum)
         yield family

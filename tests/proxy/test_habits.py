@@ -1,5 +1,7 @@
 """What is expected of an answer, by what callers and models produced lately."""
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +89,28 @@ def test_an_answer_of_several_choices_tells_of_each():
     for _ in range(100):
         habits.learn("ann", "m", answer(300), choices=3)
     assert habits.expect("ann", "m", None).output == pytest.approx(100, abs=1)
+
+
+def test_few_answers_are_laid_aside_however_long_nobody_wants_to_know():
+    habits, answers = Habits(), [answer(100) for _ in range(1_000)]
+    free = sys.getrefcount(answers[0])
+    for usage in answers:
+        habits.learn("ann", "m", usage)
+    assert sum(sys.getrefcount(answers[n]) > free for n in range(1_000)) < 64
+    assert habits.expect("ann", "m", None).output == pytest.approx(100, abs=1)
+
+
+@pytest.mark.parametrize("every", [1, 2, 63, 64, 65])
+def test_it_is_no_matter_when_somebody_wants_to_know(every):
+    asked, unasked = Habits(most=5), Habits(most=5)
+    for number in range(200):
+        caller, model = "ab"[number % 2], "mn"[number % 3 == 0]
+        for habits in (asked, unasked):
+            habits.learn(caller, model, answer(number, 1_000, number), choices=1 + number % 2)
+        if number % every == 0:
+            asked.expect("a", "m", None)
+    for caller in "abc":
+        assert asked.expect(caller, "m", None) == unasked.expect(caller, "m", None)
 
 
 def test_reasoning_is_output():

@@ -97,10 +97,35 @@ def test_what_is_kept_when_the_loop_ends_is_not_lost(lines, paper):
 
 
 def test_what_is_bound_is_said_in_each_line(lines, paper):
-    lines.always["worker"] = 3
+    lines.bind(worker=3)
     lines.add(record("a"))
     lines.add(record("b"))
     assert [line["worker"] for line in paper.lines()] == [3, 3]
+
+
+def test_what_is_bound_holds_from_the_next_line_on(paper):
+    lines = Lines(lambda: NEW_YEAR)
+    lines.stream = paper
+    lines.add(record("a"))
+    lines.bind(worker=3)
+    lines.bind(site="x")
+    lines.add(record("b"))
+    assert [(line.get("worker"), line.get("site")) for line in paper.lines()] == [(None, None), (3, "x")]
+
+
+def test_a_line_has_the_time_at_which_its_request_was_over_not_that_of_its_writing(paper):
+    lines = Lines(iter([NEW_YEAR, NEW_YEAR + SECOND]).__next__)
+    lines.stream = paper
+
+    async def serve() -> None:
+        lines.add(record("a"))
+        lines.add(record("b"))
+
+    asyncio.run(serve())
+    assert [line["timestamp"] for line in paper.lines()] == [
+        "2027-01-01T00:00:00.000000Z",
+        "2027-01-01T00:00:01.000000Z",
+    ]
 
 
 def test_without_a_stream_nothing_is_kept_for_a_later_one(lines, paper):

@@ -1,5 +1,8 @@
 """The numbers for Prometheus: what a row of the ledger adds, how budgets stand, and that labels stay few."""
 
+import sys
+import threading
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -203,6 +206,45 @@ def test_the_model_of_an_attempt_is_never_the_clients_word():
     assert b"canary" not in metrics.text()
     assert samples(metrics, "attempts_total") == {(OTHER, "timeout", "openai"): 100.0, (OTHER, "ok", "openai"): 100.0}
     assert samples(metrics, "retries_total") == {(OTHER, "openai"): 100.0}
+
+
+def test_of_many_requests_and_rows_few_are_laid_aside_and_all_are_counted():
+    metrics = Metrics()
+    records, rows = [over(attempt()) for _ in range(1_000)], [row(cost=DOLLAR) for _ in range(1_000)]
+    free = sys.getrefcount(records[0]), sys.getrefcount(rows[0])
+    for record in records:
+        metrics.record(record)
+    assert sum(sys.getrefcount(records[n]) > free[0] for n in range(1_000)) < 64
+    for entry in rows:
+        metrics.observe(entry)
+    assert sum(sys.getrefcount(rows[n]) > free[1] for n in range(1_000)) < 64
+    assert samples(metrics, "attempts_total") == {("gpt-4o", "ok", "openai"): 1_000.0}
+    assert samples(metrics, "spend_dollars_total") == {MODEL: 1_000.0}
+    assert samples(metrics, "requests_total") == {(*MODEL, "200", "false"): 1_000.0}, "a second look adds nothing"
+
+
+def test_what_is_counted_while_another_thread_reads_is_not_lost():
+    metrics = Metrics()
+    over_now = threading.Event()
+
+    def read() -> None:
+        while not over_now.is_set():
+            metrics.text()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(20_000):
+            metrics.record(over(attempt(model=f"m{number // 40}")))
+            metrics.observe(row(cost=DOLLAR))
+    finally:
+        over_now.set()
+        reader.join()
+        sys.setswitchinterval(before)
+    assert samples(metrics, "spend_dollars_total") == {MODEL: 20_000.0}
+    assert sum(samples(metrics, "attempts_total").values()) == 20_000
 
 
 def test_codes_of_refusals_stay_few_whatever_they_are():

@@ -1,6 +1,7 @@
 """What a replica counts, what it shares, and what it knows of budgets and circuits; with stores that are away."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -120,6 +121,14 @@ WENT_ELSEWHERE = [attempt("timeout"), attempt(provider="gemini")]
             Minute(requests=1, hedges=1, attempts={"openai": 1, "gemini": 1}),
         ),
         (
+            record(attempts=[attempt()], decision=Decision(strategy="cost", hedged=True)),
+            Minute(requests=1, hedges=1, attempts={"openai": 1}),
+        ),
+        (
+            record(attempts=[attempt(), attempt(), attempt()], decision=Decision(strategy="cost", hedged=True)),
+            Minute(requests=1, retries=1, hedges=1, attempts={"openai": 3}),
+        ),
+        (
             record(attempts=[attempt("budget"), attempt("store"), attempt()]),
             Minute(requests=1, attempts={"openai": 1}),
         ),
@@ -140,6 +149,8 @@ WENT_ELSEWHERE = [attempt("timeout"), attempt(provider="gemini")]
         "nobody knows how it ended",
         "somebody failed, and another one answered",
         "a hedge is no retry, and who lost did not fail",
+        "a hedge that came to nothing takes no retry away",
+        "of three attempts with a hedge one was a retry",
         "nobody was asked for want of money",
         "the caller's mistake is no failure of a provider",
         "a rate limit is",
@@ -161,6 +172,15 @@ async def test_requests_of_a_minute_add_up_and_old_ones_go(scene):
     assert [minute.cost for _, minute in sorted(one.whole().minutes.items())] == [6, 1]
     scene.hand.now += (KEPT - 1) * 60
     assert [minute.cost for minute in one.whole().minutes.values()] == [1]
+
+
+async def test_few_requests_are_laid_aside_however_long_nobody_looks(scene):
+    one, records = scene.pulse(), [record(cost_nano=1) for _ in range(2_000)]
+    free = sys.getrefcount(records[0])
+    for said in records:
+        one(said)
+    assert sum(sys.getrefcount(records[n]) > free for n in range(2_000)) < 256
+    assert total(one).requests == total(one).cost == 2_000
 
 
 # ---- what replicas tell each other

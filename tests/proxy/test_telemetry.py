@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from adapters.base import Failure, Kind, Usage
@@ -116,6 +117,15 @@ WHOLE = Record(
 
 def test_each_field_of_the_line_is_described_and_each_that_is_described_is_there():
     assert {*line(WHOLE), "event", "level", "timestamp"} == set(FIELDS)
+
+
+def test_what_a_record_calls_by_the_same_name_is_said_as_it_is():
+    names = set(FIELDS) & set(Record.__struct_fields__) - {"attempts"}
+    said = line(WHOLE)
+    assert {name: said[name] for name in names} == {
+        name: msgspec.to_builtins(getattr(WHOLE, name)) for name in names
+    }, "each in its own place"
+    assert len(names) > 15
 
 
 def test_the_whole_of_a_record_is_told_by_names_that_say_their_units():
