@@ -65,7 +65,8 @@ class RetryBudget:
 
     def earn(self) -> None:
         """A request has come."""
-        self._left = min(self._MOST, self._left + self._share)
+        left = self._left + self._share
+        self._left = left if left < self._MOST else self._MOST
 
     def spend(self) -> bool:
         """Whether one more may be asked again; if so, that is counted."""

@@ -94,10 +94,10 @@ class Chooser(msgspec.Struct, frozen=True, kw_only=True):
         if choice is None or decision is None or need.task is not None or not known.serves(need):
             return None
         now = self.fleet.now()
+        if not self.fleet.quiet(known.ways, now):
+            return None
         for at, way in enumerate(known.ways):
-            if not self.fleet.quiet(way, now):
-                return None
-            if way.windows:
+            if way.limited:
                 candidate = choice.order[at]
                 expected = self.habits.expect(caller, candidate.model, need.cap)
                 needed = ratelimit.needs(need.prompt, round(expected.output) * need.choices)

@@ -6,7 +6,7 @@ answered when its first translated part is in hand; until then the next candidat
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from proxy.catalog import LONGEST_NAME
 from proxy.chooser import Chooser
 from proxy.crowd import Crowd
 from proxy.downstream import Downstream
+from proxy.forward import milliseconds
 from proxy.ledger import Entry
 from proxy.prompts import answered, shortened
 from proxy.queue import NORMAL, URGENCIES
@@ -55,7 +56,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
     async def serve(self, down: Downstream, admit: Callable[[], Caller]) -> None:
         """Serve one chat completion. Never raises but for a cancellation from outside."""
-        token = os.urandom(16).hex()
+        token = next(_tokens)
         record = Record(f"req_{token}", self.clock(), attempts=[])
         exchange: Exchange | None = None
         caller = NOBODY
@@ -98,7 +99,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             self.crowd.leave(caller.key)
             down.unwatch()
-            record.total = round((self.clock() - record.started) * 1000, 3)
+            record.total = milliseconds(self.clock() - record.started)
             if exchange is not None:
                 self._close(exchange, caller, said)
             for sink in self.sinks:
@@ -144,20 +145,30 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
                 record.answer = answered("".join(exchange.spoken.heard.text()), self.prompts)
 
 
+def _named() -> Iterator[str]:
+    """Random names, of 32 hexadecimal digits: many by one call of the system."""
+    while True:
+        many = os.urandom(_NAMES * 16).hex()
+        for at in range(0, len(many), 32):
+            yield many[at : at + 32]
+
+
+_NAMES = 64
+_tokens = _named()
 _HEADERS = {name: f"x-tollhouse-{name}".encode() for name in ("user", "agent", "task")}
 
 
 def _said(down: Downstream, envelope: Envelope, name: str, body: Any = None) -> str:
     """By header, else by the body, else by its metadata."""
     header = down.header(_HEADERS[name])
-    said = (header and headers.spelled(header)) or body or envelope.metadata.get(name)
+    said = (header and headers.spelled(header)) or body or (envelope.metadata and envelope.metadata.get(name))
     return ledger.name(said) if said else ""
 
 
 def _task(down: Downstream, envelope: Envelope) -> str | None:
     """What the request is for; a word that nobody knows is none."""
-    task = _said(down, envelope, "task").lower()
-    return task if task in TASKS else None
+    task = _said(down, envelope, "task")
+    return found if task and (found := task.lower()) in TASKS else None
 
 
 def _urgency(down: Downstream) -> int:

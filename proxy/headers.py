@@ -1,6 +1,7 @@
 """What an answer, or a refusal, says of itself beyond OpenAI's words."""
 
 import math
+from functools import lru_cache
 
 from adapters.base import Call, Failure, Kind, Target
 from proxy.downstream import Downstream, Headers
@@ -24,8 +25,7 @@ def answer(record: Record, target: Target, call: Call, cap: int | None, *, under
     asked = under_way + (record.asked if record.attempts else 0)
     said = [
         (b"x-request-id", record.request_id.encode()),
-        (b"x-tollhouse-provider", _plain(target.provider)),
-        (b"x-tollhouse-model", _plain(target.model)),
+        *_served(target.provider, target.model[:_LONGEST]),
         (b"x-tollhouse-attempts", b"1" if asked == 1 else b"%d" % asked),
     ]
     if record.upstream_id:
@@ -37,6 +37,11 @@ def answer(record: Record, target: Target, call: Call, cap: int | None, *, under
     if cap is not None:
         said.append((b"x-tollhouse-max-tokens", str(cap).encode()))
     return said
+
+
+@lru_cache(maxsize=1_024)
+def _served(provider: str, model: str) -> Headers:
+    return (b"x-tollhouse-provider", _plain(provider)), (b"x-tollhouse-model", _plain(model))
 
 
 def refusal(failure: Failure, record: Record) -> Headers:

@@ -18,10 +18,10 @@ import msgspec
 from adapters import marks, wire
 from adapters import media as kinds
 from adapters.base import Failure, Target, Vendor
-from adapters.conversation import data_url
 from adapters.envelope import Envelope
 from adapters.gemini.contents import googles_own
 from adapters.marks import Marks
+from adapters.media import data_url
 
 TYPICAL_IMAGE = 765  # of 1024 x 1024 at OpenAI's usual detail: 85 + 4 * 170; for estimates
 

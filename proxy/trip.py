@@ -19,7 +19,7 @@ from proxy.race import Race
 from proxy.resilience import Retries
 from proxy.routing import Candidate, Choice, Need
 from proxy.routing.need import need as needed
-from proxy.telemetry import HEDGE_LOST, Attempt, Decision
+from proxy.telemetry import Decision
 from proxy.toll import Exchange
 
 _CROWDED_SECONDS = 1.0  # to come again, where too many wait already
@@ -74,7 +74,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         self.budget.earn()
         trip.need = needed(trip.exchange.envelope, trip.task)
         while True:
-            choice = await self._chosen(trip)
+            choice = self._quiet(trip) or await self._chosen(trip)
             try:
                 return await self._follow(trip, choice)
             except Failure as failure:
@@ -103,14 +103,21 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         self.forward.tolls.close(exchange)
         self.hedges.spent(exchange.record.cost_nano)
 
+    def _quiet(self, trip: Trip) -> Choice | None:
+        """Whom to ask, where there is nothing to choose: nearly always."""
+        if trip.left or trip.waited or self.hedges.enabled:
+            return None
+        exchange = trip.exchange
+        caller, when = exchange.entry.user or exchange.entry.key, exchange.stamp.created
+        found = self.chooser.quiet(trip.route, trip.need, caller=caller, when=when)
+        if found is None:
+            return None
+        choice, exchange.record.decision = found
+        return choice
+
     async def _chosen(self, trip: Trip) -> Choice:
         """Whom to ask. If all are only rate limited, wait for the first of them, as long as the client has time."""
         exchange, chooser = trip.exchange, self.chooser
-        if not (trip.left or trip.waited or self.hedges.enabled):
-            caller, when = exchange.entry.user or exchange.entry.key, exchange.stamp.created
-            if found := chooser.quiet(trip.route, trip.need, caller=caller, when=when):
-                choice, exchange.record.decision = found
-                return choice
         while True:
             candidates = chooser.candidates(
                 trip.route,
@@ -212,7 +219,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
             return ()
         if second is None:
             try:  # `Race` for one, without a task of its own
-                await self._ask(errand)
+                await self.forward.attempt(errand)
             except Failure as alone:
                 failures: list[Failure | None] = [alone]
             else:
@@ -220,7 +227,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         else:
             exchange.race = Race()
             failures = await exchange.race.run(
-                partial(self._ask, errand), partial(self._hedge, trip, second), step.after
+                partial(self.forward.attempt, errand), partial(self._hedge, trip, second), step.after
             )
         failed = [(who, failure) for who, failure in zip((first, second), failures, strict=False) if who and failure]
         if exchange.spoken is None:
@@ -243,29 +250,6 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         )
         return None if ticket is None else Errand(candidate, trip.exchange, ticket, timings)
 
-    async def _ask(self, errand: Errand) -> None:
-        exchange, candidate = errand.exchange, errand.candidate
-        began = self.clock()
-        outcome, message = "cancelled", None
-        try:
-            await self.forward.attempt(errand)
-            outcome = "ok"
-        except Failure as failure:
-            outcome, message = failure.kind.value, failure.message
-            if errand.toll is not None:
-                errand.toll.failure = failure
-            raise
-        except asyncio.CancelledError:
-            if errand.toll is not None and exchange.spoken not in (None, errand.toll):
-                outcome = HEDGE_LOST
-                self.forward.tolls.lose(errand.toll, exchange)
-            raise
-        finally:
-            took = round((self.clock() - began) * 1000, 3)
-            target, record = candidate.target, exchange.record
-            at = round((began - record.started) * 1000, 3)
-            record.attempts.append(Attempt(target.provider, target.model, outcome, took, message, at, candidate.model))
-
     async def _hedge(self, trip: Trip, candidate: Candidate) -> None:
         """The second one of two at once."""
         record = trip.exchange.record
@@ -274,7 +258,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         record.decision = record.decision and msgspec.structs.replace(record.decision, hedged=True)
         errand = await self._begin(trip, candidate, force=True)
         assert errand is not None
-        await self._ask(errand)
+        await self.forward.attempt(errand)
 
     async def _give_back(self, exchange: Exchange, failed: Failed) -> None:
         """Others follow: the money of those who failed may be needed for them."""

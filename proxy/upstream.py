@@ -9,9 +9,9 @@ may cost money, and who is asked next is not decided here.
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 from adapters import ADAPTERS
 from adapters.base import REMOVED, Call, Failure, Kind
@@ -113,8 +113,8 @@ class Reply:
     connection down with it, so that the vendor hears at once that nobody listens any more."""
 
     __slots__ = (
-        "_begun", "_call", "_connection", "_deadline", "_entered", "_first", "_hurried", "_line", "_loop", "_passing",
-        "_seconds", "_timings", "connecting", "headers", "status",
+        "_begun", "_call", "_connection", "_deadline", "_entered", "_first", "_line", "_loop", "_passing", "_seconds",
+        "_timings", "connecting", "headers", "status",
     )  # fmt: skip
 
     def __init__(
@@ -122,7 +122,6 @@ class Reply:
     ) -> None:
         self._line, self._call, self._timings, self._passing = line, call, timings, passing
         self._seconds = timings.total if deadline is None else min(timings.total, deadline)
-        self._hurried = self._seconds < _HURRIED * timings.total
         self._entered = self._deadline = 0.0
         self._begun = False
         self._first: float | None = 0.0  # by when the first byte of the body is wanted; None: it has come
@@ -181,7 +180,6 @@ class Reply:
         """The answer has begun: from now on the client waits for so many seconds, whatever it said before."""
         passed = self._loop.time() - self._entered
         self._seconds = min(self._timings.total, passed + deadline)
-        self._hurried = self._seconds < _HURRIED * self._timings.total
         self._deadline = self._entered + self._seconds
         self._begun = True
 
@@ -190,8 +188,8 @@ class Reply:
         connection = self._connection
         if connection is None:
             return None
-        if not connection.parts and not connection.complete:
-            await self._wait(connection, SOME)
+        if not connection.parts and not connection.complete and not await self._until(connection, SOME):
+            raise self._silence(connection.patience)
         return self._taken(connection)
 
     async def body(self) -> bytes:
@@ -199,8 +197,8 @@ class Reply:
         data: list[bytes] = []
         size = 0
         while (connection := self._connection) is not None:
-            if not connection.complete:
-                await self._wait(connection, WHOLE)
+            if not connection.complete and not await self._until(connection, WHOLE):
+                raise self._silence(connection.patience)
             if (part := self._taken(connection)) is not None:
                 data.append(part)
                 size += len(part)
@@ -208,13 +206,12 @@ class Reply:
                 raise Failure(Kind.TRANSIENT, "The provider's answer does not end.", code="upstream_malformed_output")
         return data[0] if len(data) == 1 else b"".join(data)
 
-    async def _wait(self, connection: Connection, wanted: int) -> None:
+    def _until(self, connection: Connection, wanted: int) -> Coroutine[Any, Any, bool]:
         now = self._loop.time()
         idle = self._timings.idle
         # Headers are no answer: who sends them at once, and nothing else, has the time of the first byte, not more.
         patience = now + idle if self._first is None or connection.parts else max(self._first, now + _HEADED_SECONDS)
-        if not await connection.until(wanted, patience, self._deadline, idle):
-            raise self._silence(connection.patience)
+        return connection.until(wanted, patience, self._deadline, idle)
 
     def _taken(self, connection: Connection) -> bytes | None:
         """What has come, and the connection given back once that is all. Raises `Failure` if it broke off before."""
@@ -233,7 +230,9 @@ class Reply:
         """What came to its end: our patience with the vendor, or the client's with us."""
         if self._deadline >= patience:
             return _silent()
-        return _too_late() if self._hurried else _too_long() if self._begun else _silent()
+        if self._seconds < _HURRIED * self._timings.total:
+            return _too_late()
+        return _too_long() if self._begun else _silent()
 
     def buffered(self) -> bytes:
         """What has arrived and was not read yet; never waits, never raises."""

@@ -16,9 +16,8 @@ second reads it again, adds what he saw, and writes then. While the store is awa
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
 import structlog
 
 from proxy.fleet.chronicle import Opened, untold
@@ -35,11 +34,11 @@ from proxy.store import Board, StoreError
 
 __all__ = ["Fleet", "Ticket", "Way"]
 
-_MOST_ASIDE = 64  # answers; without `open` nobody gathers them by the clock
+_MOST_ASIDE = 512  # answers; without `open` nobody gathers them by the clock
 _SCOPES: tuple[Scope, ...] = ("line", "provider", "model")  # the nearest first: it is asked for a place first
 
 
-class Ticket(msgspec.Struct):
+class Ticket(Sent):
     """One attempt at one model, from its sending to its end. Made by `Fleet`, opaque to others."""
 
     provider: str
@@ -49,6 +48,7 @@ class Ticket(msgspec.Struct):
     probes: dict[str, str]  # scope -> the name of its place there
     sinces: Mapping[str, int]  # scope -> since when its circuit is as it was then
     needed: Mapping[str, int]
+    answered: bool = False  # its first part has come
     ended: bool = False
 
 
@@ -71,6 +71,7 @@ class Fleet:
     ) -> None:
         self._replica, self._clock = replica, clock
         self._time = SharedClock(clock, wall)
+        self.now = self._time.now  # the shared clock: the store's, as well as it is known; milliseconds since the epoch
         self._view = View(policy, replica, self.now, opened)
         self.exchange = Exchange(board, self._view, self._time, clock, self.gather)
         self._ways: dict[tuple[str, str], Way] = {}
@@ -94,17 +95,18 @@ class Fleet:
         self.gather()
         await self.exchange.close()
 
-    def now(self) -> int:
-        """The shared clock: the store's, as well as it is known; milliseconds since the epoch."""
-        return self._time.now()
-
     def standing(self, provider: str, model: str) -> Standing:
         """How it stands, as far as is known here. Never waits."""
         return self.way(provider, model).standing(self.policy, self.now(), self._clock())
 
-    def quiet(self, way: Way, now: int) -> bool:
-        """Whether nothing speaks against asking there: no circuit, no wait that a vendor has asked for, no stall."""
-        return way.quiet(self._view.policy, now, self._clock())
+    def quiet(self, ways: Sequence[Way], now: int) -> bool:
+        """Whether nothing speaks against asking at any of them: no circuit, no wait that a vendor has asked for, no
+        stall."""
+        policy, clock = self._view.policy, self._clock()
+        for way in ways:  # noqa: SIM110  # a generator takes longer than the looks
+            if not way.quiet(policy, now, clock):
+                return False
+        return True
 
     async def begin(
         self,
@@ -130,8 +132,9 @@ class Fleet:
             if half_open and not await self._admitted(way, f"{self._replica}/{number}", probes) and not force:
                 return None
             sinces = way.sinces
-        way.waiting.begin(number, Sent(self._clock(), first_byte, stream))
-        return Ticket(provider, model, way, number, probes, sinces, needed)
+        ticket = Ticket(self._clock(), first_byte, stream, provider, model, way, number, probes, sinces, needed)
+        way.waiting.begin(number, ticket)
+        return ticket
 
     async def _admitted(self, way: Way, probe: str, probes: dict[str, str]) -> bool:
         """A place in each circuit that is half-open, or none at all."""
@@ -162,6 +165,7 @@ class Fleet:
 
     def answered(self, ticket: Ticket) -> None:
         """Its first part has come."""
+        ticket.answered = True
         ticket.way.waiting.answered(ticket.number, self._clock())
 
     def end(self, ticket: Ticket, outcome: Outcome) -> None:
@@ -172,8 +176,8 @@ class Fleet:
         way = ticket.way
         try:
             well = outcome.failure is None and not outcome.left
-            if well:
-                way.waiting.answered(ticket.number, self._clock())
+            if well and not ticket.answered:
+                self.answered(ticket)
             if well and way.calm(ticket.sinces) and not (outcome.windows and ratelimit.scarce(outcome.windows)):
                 self._lay_aside(way, outcome)
                 return

@@ -3,18 +3,19 @@
 import math
 from collections.abc import Sequence
 from itertools import islice
-from typing import NamedTuple
+
+import msgspec
 
 from proxy.health import Cell
 
 _ENOUGH = 20  # values that a percentile can stand on
 _LEAST_SECONDS = 10.0
 _TIMES = 3  # the 99th percentile
-_WITNESSES = 3
+WITNESSES = 3  # fewer prove nothing
 _MILLI = 1_000
 
 
-class Sent(NamedTuple):
+class Sent(msgspec.Struct):
     """A request that waits for its first part. `first_byte`: when it is given up. Seconds."""
 
     at: float
@@ -27,32 +28,32 @@ class Waiting:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self._sent: dict[int, Sent] = {}  # those that wait for their first part, by number, oldest first
+        self.sent: dict[int, Sent] = {}  # those that wait for their first part, by number, oldest first
         self._answered = -math.inf  # when the last of all was answered
 
     def begin(self, number: int, sent: Sent) -> None:
         """One is sent. Numbers are never used again."""
         self.in_flight += 1
-        self._sent[number] = sent
+        self.sent[number] = sent
 
     def answered(self, number: int, now: float) -> None:
         """Its first part has come."""
-        if self._sent.pop(number, None) is not None:
+        if self.sent.pop(number, None) is not None:
             self._answered = now
 
     def end(self, number: int) -> None:
         """It is over, answered or not. Once for each."""
         self.in_flight -= 1
-        self._sent.pop(number, None)
+        self.sent.pop(number, None)
 
     def stalled(self, cell: Cell, now: float) -> bool:
         """Whether they wait in vain, as far as can be told."""
-        if len(self._sent) < _WITNESSES:
+        if len(self.sent) < WITNESSES:
             return False
-        first = next(iter(self._sent.values()))
+        first = next(iter(self.sent.values()))
         if now - first.at <= min(_LEAST_SECONDS, first.first_byte / 2):
             return False  # nor has anybody after it waited for longer
-        oldest = tuple(islice(self._sent.values(), _WITNESSES))
+        oldest = tuple(islice(self.sent.values(), WITNESSES))
         if now - oldest[-1].at <= min(_LEAST_SECONDS, oldest[-1].first_byte / 2):
             return False  # nobody is less patient than that, and a percentile takes its time
         return stalled(oldest, self._answered, now, cell)
@@ -64,7 +65,7 @@ def stalled(oldest: Sequence[Sent], answered: float, now: float, cell: Cell) -> 
     A vendor that hangs would collect all traffic until the first timeout comes; a slow one answers somebody.
     """
     late = [sent.at for sent in oldest if now - sent.at > patience(cell, sent)]
-    return len(late) >= _WITNESSES and answered < min(late)
+    return len(late) >= WITNESSES and answered < min(late)
 
 
 def patience(cell: Cell, sent: Sent) -> float:

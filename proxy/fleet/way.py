@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from proxy.fleet.sheet import Sheet
-from proxy.fleet.waiting import Waiting
+from proxy.fleet.waiting import WITNESSES, Waiting
 from proxy.health import Cell, Outcome, Policy, Scope, Standing
 from proxy.health import circuit as circuits
 from proxy.health import standing as standings
@@ -37,6 +37,7 @@ class Way:
         self._calm = True
         self.closed = True  # all of its circuits; as of `sinces`
         self._quiet = True  # closed, with all of its traffic, not blocked: as `_base` says
+        self.limited = False  # the vendor tells its limits: there are `windows`; as of `quiet`
 
     @property
     def cells(self) -> Cells:
@@ -50,7 +51,7 @@ class Way:
 
     def standing(self, policy: Policy, now: int, clock: float) -> Standing:
         """How it stands at `now` of the shared clock, `clock` of this process's own."""
-        self._refresh(policy, now)
+        self.quiet(policy, now, clock)
         waiting = self.waiting
         return msgspec.structs.replace(
             self._base,
@@ -62,8 +63,18 @@ class Way:
     def quiet(self, policy: Policy, now: int, clock: float) -> bool:
         """Whether it is closed, with all of its traffic, not blocked, and nobody waits in vain: what `standing` says in
         full. Its `windows` are another matter."""
-        self._refresh(policy, now)
-        return self._quiet and not self.waiting.stalled(self._model.seen, clock)
+        known = self._cells
+        model, provider, line = self._model.seen, self._provider.seen, self._line.seen
+        if (
+            known is None
+            or known[0] is not model
+            or known[1] is not provider
+            or known[2] is not line
+            or not self._from <= now < self._until
+        ):
+            self._remake((model, provider, line), policy, now)
+        # Each request asks three ways or more, and behind most of them nobody waits.
+        return self._quiet and (len(self.waiting.sent) < WITNESSES or not self.waiting.stalled(model, clock))
 
     @property
     def sinces(self) -> Mapping[str, int]:
@@ -102,18 +113,6 @@ class Way:
             self._spent.append((now, needed))
             self._left = _less(left, now, needed, since=now)
 
-    def _refresh(self, policy: Policy, now: int) -> None:
-        known = self._cells
-        model, provider, line = self._model.seen, self._provider.seen, self._line.seen
-        if (
-            known is None
-            or known[0] is not model
-            or known[1] is not provider
-            or known[2] is not line
-            or not self._from <= now < self._until
-        ):
-            self._remake((model, provider, line), policy, now)
-
     def _remake(self, cells: Cells, policy: Policy, now: int) -> None:
         model, provider, line = cells
         self._cells, self._from = cells, now
@@ -122,6 +121,7 @@ class Way:
         self._until = min((turn for turn in turns if now < turn), default=now + _STALE_MS)
         self._until = min(self._until, now + _STALE_MS)
         self._quiet = base.state == "closed" and base.share >= 1 and base.blocked <= now
+        self.limited = bool(model.windows)
 
     @property
     def windows(self) -> Windows:

@@ -158,10 +158,10 @@ def _answered(outcomes: Sequence[Outcome], tally: Tally, now: int) -> Report:
     return Report(
         tally=tally,
         ok=len(outcomes),
-        windows=reduce(ratelimit.newer, (outcome.windows for outcome in outcomes)),
-        first=sketch(outcome.first for outcome in outcomes if outcome.first is not None),
-        whole=sketch(outcome.whole for outcome in outcomes if outcome.whole is not None),
-        speed=sketch(speed for outcome in outcomes if (speed := _speed(outcome)) is not None),
+        windows=reduce(ratelimit.newer, [outcome.windows for outcome in outcomes if outcome.windows], {}),
+        first=sketch([outcome.first for outcome in outcomes if outcome.first is not None]),
+        whole=sketch([outcome.whole for outcome in outcomes if outcome.whole is not None]),
+        speed=sketch([speed for outcome in outcomes if (speed := _speed(outcome)) is not None]),
         pace=Pace(sum(untils), len(untils), now) if untils else Pace(),
     )
 

@@ -53,7 +53,7 @@ def sketch(values: Iterable[float]) -> Sketch:
     """Some values; what is not positive counts as the least."""
     counts: dict[int, int] = {}
     for value in values:
-        bucket = round(math.log(max(value, 0.001)) / _GROWTH)
+        bucket = round(math.log(value if value > 0.001 else 0.001) / _GROWTH)
         counts[bucket] = counts.get(bucket, 0) + 1
     return Sketch(counts)
 

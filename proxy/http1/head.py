@@ -64,28 +64,28 @@ class Headers(Mapping[str, str]):
 
     __slots__ = ("_index", "_raw")
 
-    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
+    def __init__(self, raw: dict[bytes, bytes]) -> None:
         self._raw = raw
         self._index: dict[bytes, bytes] | None = None
 
     def _indexed(self) -> dict[bytes, bytes]:
         if self._index is None:
-            self._index = {}
-            for name, value in self._raw.items():
-                self._index.setdefault(name.lower(), value)
+            self._index = {name.lower(): value for name, value in reversed(self._raw.items())}
         return self._index
 
     def __getitem__(self, name: str) -> str:
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return str(value)
+
+    def get(self, name: str, default: Any = None) -> Any:  # most that are asked for are not there: nothing is raised
+        """The value, or `default`."""
         spelled = name.encode("latin-1", "replace")
         value = self._raw.get(spelled)  # most vendors spell them as we do: then no index is made at all
-        return (self._indexed()[spelled.lower()] if value is None else value).decode("latin-1")
-
-    def get(self, name: str, default: Any = None) -> Any:  # the inherited one costs twice as much
-        """The value, or `default`."""
-        try:
-            return self[name]
-        except KeyError:
-            return default
+        if value is None:
+            value = self._indexed().get(spelled.lower())
+        return default if value is None else value.decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
         return (name.decode("latin-1") for name in self._indexed())

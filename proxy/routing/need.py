@@ -3,6 +3,8 @@
 An estimate, not a bound: who is asked first hangs on it, never what is held or billed (that is `proxy.tokens`). Pure.
 """
 
+import msgspec
+
 from adapters.envelope import Envelope
 from proxy.routing.candidate import Need
 from proxy.tokens import TYPICAL_IMAGE, Media, media
@@ -17,7 +19,6 @@ _SAMPLES = 16  # of a long body, to count its escapes
 _SAMPLE = 4_096  # bytes
 
 _EMPTY = (b"null", b"[]")
-_TOOLS = ("tools", "functions")
 
 
 def need(envelope: Envelope, task: str | None = None, inside: Media | None = None) -> Need:
@@ -31,7 +32,7 @@ def need(envelope: Envelope, task: str | None = None, inside: Media | None = Non
     fields = envelope.fields
     escapes = _escapes(raw) if envelope.marks.unicode else 0
     text = max(0, len(raw) - inside.payload - _ESCAPED * escapes)
-    sounds = min(inside.audio, _LONGEST_SOUND) // _SOUND
+    sounds = min(inside.audio, _LONGEST_SOUND) // _SOUND if inside.audio else 0
     return Need(
         prompt=text // _BYTES + inside.images * TYPICAL_IMAGE + sounds,
         least=_least(raw, inside, escapes),
@@ -40,12 +41,17 @@ def need(envelope: Envelope, task: str | None = None, inside: Media | None = Non
         images=inside.images > 0 or (inside.unknown and b'"image_url"' in raw),
         audio=inside.audio > 0 or (inside.unknown and b'"input_audio"' in raw),
         files=inside.unknown and b'"file"' in raw,
-        tools=any(name in fields and bytes(fields[name]) not in _EMPTY for name in _TOOLS),
+        tools=("tools" in fields and _given(fields["tools"]))
+        or ("functions" in fields and _given(fields["functions"])),
         schema="response_format" in fields and b'"json_schema"' in bytes(fields["response_format"]),
         task=task,
         stream=envelope.stream,
         tier=envelope.tier,
     )
+
+
+def _given(said: msgspec.Raw) -> bool:
+    return bytes(said) not in _EMPTY
 
 
 def _least(raw: bytes, inside: Media, escapes: int) -> int:

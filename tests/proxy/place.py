@@ -10,6 +10,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from proxy.limits import Limits
+from proxy.line import Answer, Line
 from proxy.listener import Listener, listening
 
 PATIENCE = 30.0
@@ -18,10 +19,11 @@ Answered = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Place:
-    """A listener, and what its application saw."""
+    """A listener, and what its application saw. `straight`: what answers a POST on a line; True: `app`, too."""
 
-    def __init__(self, app: Answered | None = None, **limits: Any) -> None:
+    def __init__(self, app: Answered | None = None, *, straight: Answer | bool = False, **limits: Any) -> None:
         self.app = app or self.echo
+        self.straight = {b"/": self.spelled if straight is True else straight} if straight else {}
         self.kind = listening(Limits(**limits))
         self.state = ServerState()
         self.seen: list[Any] = []
@@ -32,6 +34,41 @@ class Place:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.seen.append(scope)
         await self.app(scope, receive, send)
+
+    async def spelled(self, line: Line) -> None:
+        """What comes on a line, in the words of ASGI."""
+        head: Any = None
+        read = False
+
+        async def receive() -> Any:
+            nonlocal read
+            if read:
+                line.watch()
+                await asyncio.Event().wait()
+            try:
+                whole = await line.body(1 << 30)
+            except asyncio.CancelledError:
+                return {"type": "http.disconnect"}
+            read = True
+            return {"type": "http.request", "body": whole, "more_body": False}
+
+        async def send(message: Any) -> None:
+            nonlocal head
+            if message["type"] == "http.response.start":
+                head = message
+                if not head["headers"]:  # no length is said: it comes in parts
+                    await line.start(head["status"], [])
+            elif line.started:
+                await line.write(message["body"], more=message.get("more_body", False))
+            else:
+                await line.answer(head["status"], [], message["body"])
+
+        try:
+            await self({"headers": list(reversed(line._headers.items()))}, receive, send)
+        except asyncio.CancelledError:
+            if not line.left:
+                raise
+            self.left.set()
 
     async def body(self, receive: Any) -> bytes | None:
         """All of it; None if the client has left."""
@@ -67,7 +104,7 @@ class Place:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Place"]:
-        config = uvicorn.Config(self, http=self.kind, ws="none", lifespan="off", log_config=None)
+        config = uvicorn.Config(self, http=self.kind, ws="none", lifespan="off", log_config=None, proxy_headers=False)
         config.load()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(

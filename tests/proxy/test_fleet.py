@@ -281,6 +281,9 @@ async def test_a_model_that_answers_nobody_is_stalled(clock: Hand, happens: Any,
     clock.now += 10
     assert fleet.standing(*OPENAI).stalled is expected
     assert not fleet.standing("openai", "gpt-4o-mini").stalled
+    other, way = fleet.way("openai", "gpt-4o-mini"), fleet.way(*OPENAI)
+    assert fleet.quiet((other, way), fleet.now()) is not expected
+    assert fleet.quiet((other,), fleet.now())
 
 
 async def test_the_patience_ends_before_the_timeout(clock: Hand) -> None:
@@ -342,15 +345,15 @@ async def test_what_was_sent_after_the_limits_were_told_is_taken_off_when_that_i
 
 
 async def test_answers_are_laid_aside_and_taken_down_all_at_once(fleet: Fleet) -> None:
-    tickets = [await begun(fleet) for _ in range(70)]
+    tickets = [await begun(fleet) for _ in range(520)]
     seen = []
     for ticket in tickets:
         fleet.end(ticket, OK)
         seen.append(fleet._view.sheet(*OPENAI, "model").seen.ok)
-    assert seen == [0] * 63 + [64] * 7
+    assert seen == [0] * 511 + [512] * 9
     cell = fleet.shared()[OPENAI]
-    assert (cell.ok, cell.first.total, cell.whole.total, cell.speed.total) == (70, 70, 70, 70)
-    assert (fleet.shared()["openai", ""].ok, fleet.own()["openai", "line"].ok) == (70, 70)
+    assert (cell.ok, cell.first.total, cell.whole.total, cell.speed.total) == (520, 520, 520, 520)
+    assert (fleet.shared()["openai", ""].ok, fleet.own()["openai", "line"].ok) == (520, 520)
 
 
 async def test_a_failure_comes_after_the_answers_that_were_laid_aside(fleet: Fleet) -> None:

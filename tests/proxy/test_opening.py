@@ -13,7 +13,7 @@ from adapters.base import Call as Sent
 from adapters.base import Failure, Reading, Stamp, Vendor, Warnings
 from adapters.envelope import seal
 from adapters.heard import Heard
-from proxy.forward import Errand, Told
+from proxy.forward import Errand
 from proxy.ledger import Entry
 from proxy.routing import Need
 from proxy.telemetry import Record
@@ -51,7 +51,7 @@ async def relay(at: Desk, vendor: Vendor, call: Sent, client: Client, deadline: 
     try:
         async with forward.upstream.send("a", sending) as reply:
             stream = ADAPTERS[vendor, "chat"].stream(call, STAMP)
-            await forward._relay(reply, stream, Told(None, call, None), errand, toll)
+            await forward._relay(reply, stream, call, errand, toll)
     except Failure as failure:
         return failure
     finally:

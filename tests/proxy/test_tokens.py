@@ -119,7 +119,7 @@ def test_a_picture_that_a_tool_has_brought_is_found():
 def test_a_letter_of_text_is_not_opened():
     sealed = letter({"type": "text", "text": "no marks, but an image, a file and a video; \u00fc"})
     assert tokens.media(sealed) == TEXT
-    assert "opened" not in vars(sealed)
+    assert sealed._opened is None
 
 
 def test_a_picture_in_disguise_is_found():
