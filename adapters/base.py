@@ -208,6 +208,7 @@ class Stream(Protocol):
     done: bool
     finish: str | None
     states: dict[str, str]
+    framing: int  # bytes of what was returned last that are known to be no text: never too many
 
     @property
     def usage(self) -> Usage | None:

@@ -237,10 +237,10 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                     if stream.done and stream.states:
                         await self.memory.remember(toll.target.vendor, stream.states)
                     await down.write(part, more=not stream.done)
-                    if heard.exceeds(meter.enough) and not stream.done:
+                    if not stream.done and heard.exceeds(meter.enough):
                         await meter.check()
                     part = await _next(reply, stream)
-                    heard.add(part)
+                    heard.add(part, stream.framing)
                 if not down.ended:
                     await down.write(b"", more=False)
             finally:
@@ -258,7 +258,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
     async def _opening(self, reply: Reply, stream: Stream, toll: Toll, deadline: float) -> bytes:
         """The first part that says something, with all opening words before it."""
         said = await _next(reply, stream)
-        toll.heard.add(said)
+        toll.heard.add(said, stream.framing)
         now = self.clock()
         until = now + min(_KEPT_SECONDS, (deadline - now) / 2)
         while not (stream.done or len(said) > _OPENING_BYTES or toll.heard.spoken):
@@ -269,7 +269,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                 break
             if not part:
                 break
-            toll.heard.add(part)
+            toll.heard.add(part, stream.framing)
             said += part
         return said
 

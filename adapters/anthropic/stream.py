@@ -41,6 +41,7 @@ class Translation:
         self.finish: str | None = None
         self.service_tier: str | None = None
         self.states: dict[str, str] = {}
+        self.framing = 0
         self._call = call
         self._reading = call.reading
         self._chunks = Chunks(stamp, call.reading)
@@ -72,13 +73,15 @@ class Translation:
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the vendor's wire; return the chunks that follow from them."""
+        self.framing = 0
         if self.done or self.failure:
             return b""
         said: list[bytes] = []
         try:
             for event, pieces in self._flow.walk(self._cut(data)):
                 if pieces:
-                    said.append(self._run(pieces))
+                    said.append(run := self._run(pieces))
+                    self.framing += max(0, len(run) - sum(map(len, pieces)))
                 elif told := self._decoder.data(event):
                     said.append(self._take(told, event))
                 if self.failure or self.done:
@@ -93,6 +96,7 @@ class Translation:
 
     def end(self) -> bytes:
         """The body has ended. A stop reason without the closing event is an end; anything else is a break."""
+        self.framing = 0
         said = b""
         for data in self._decoder.end():
             if not (self.done or self.failure):

@@ -39,6 +39,7 @@ class Translation:
         self.done = False
         self.finish: str | None = None
         self.states: dict[str, str] = {}
+        self.framing = 0
         self._reading = call.reading
         self._stamp = stamp
         self._chunks = Chunks(stamp, call.reading)
@@ -68,13 +69,15 @@ class Translation:
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the vendor's wire; return the chunks that follow from them."""
+        self.framing = 0
         if self.done or self.failure:
             return b""
         said: list[bytes] = []
         try:
             for event, pieces, texts in self._run.walk(sse.thinned(self._decoder.cut(data))):
                 if pieces:
-                    said.append(self._more(pieces, texts))
+                    said.append(run := self._more(pieces, texts))
+                    self.framing += max(0, len(run) - sum(map(len, pieces)))
                 elif told := self._decoder.data(event):
                     said.append(self._event(told))
                     self._run.learn(event, said[-1])
@@ -86,6 +89,7 @@ class Translation:
 
     def end(self) -> bytes:
         """The body has ended: after a finish reason that is the end, before it the vendor broke off."""
+        self.framing = 0
         if self.done or self.failure:
             return b""
         # What waits for its end now may be whole but for the closing blank line; else it is what was cut off.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from adapters.anthropic.events import Delta
 from adapters.anthropic.stream import Translation
 from adapters.base import Call, Reading, Stamp, Warnings
+from adapters.heard import Heard
 
 STAMP = Stamp("ours", 1)
 
@@ -180,3 +181,25 @@ def test_of_a_run_the_first_is_read(block, delta, at_once):
     said = b"".join(stream.feed(part) for part in ([b"".join(events)] if at_once else events))
     assert said == Reader(call(json_tool="json"), STAMP).feed(b"".join(events))
     assert stream.read == 3
+
+
+@settings(max_examples=200, deadline=None)
+@example(START + CALL + CLOSING + END, [], {})
+@example(START + THOUGHT + CLOSING + END, [], {})
+@given(STREAMS, st.lists(st.integers(0, 10_000), max_size=6), READINGS)
+def test_what_is_told_to_be_framing_is_no_text(whole, cuts, reading):
+    stream = Translation(call(**reading), STAMP)
+    for part in cut(whole, cuts):
+        said, heard = stream.feed(part), Heard()
+        heard.add(said)
+        assert len("".join(heard.text()).encode()) <= len(said) - stream.framing
+
+
+def test_of_a_run_all_but_the_text_is_framing():
+    stream = Translation(call(), STAMP)
+    stream.feed(FIRST)
+    assert stream.framing == 0
+    said = stream.feed(event("content_block_delta", index=0, delta={"type": "text_delta", "text": "word"}) * 3)
+    assert stream.framing == len(said) - 3 * len("word")
+    stream.end()
+    assert stream.framing == 0

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.flow import LOOKS
+from adapters.gemini import stream
 from adapters.gemini.answer import decoder
 from adapters.gemini.run import Run
+from adapters.heard import Heard
 from adapters.sse import Decoder
 from tests.adapters.gemini import answers
 from tests.adapters.gemini.answers import fragment
 from tests.adapters.gemini.hearing import heard
+from tests.adapters.golden import STAMP
 
 # --- the same as by themselves
 
@@ -89,6 +92,26 @@ def test_a_read_of_many_events_says_what_they_say_one_by_one(body, size, include
     slowly, expected = heard(body, size=1, include_usage=include_usage)
     assert said == expected
     assert known(translation) == known(slowly)
+
+
+@settings(max_examples=100, deadline=None)
+@given(bodies(), st.sampled_from([0, 700, 3000]))
+def test_what_is_told_to_be_framing_is_no_text(body, size):
+    translation = stream(answers.call(stream=True), STAMP)
+    for part in [body[i : i + size] for i in range(0, len(body), size)] if size else [body]:
+        said, listener = translation.feed(part), Heard()
+        listener.add(said)
+        assert len("".join(listener.text()).encode()) <= len(said) - translation.framing
+
+
+def test_of_a_run_all_but_the_text_is_framing():
+    translation = stream(answers.call(stream=True), STAMP)
+    first = translation.feed(answers.sse([piece("a"), piece("b")]))
+    assert translation.framing == 0, "the second one of two is read: nothing of it is known"
+    said = translation.feed(answers.sse([piece("c")] * 4))
+    assert translation.framing == 3 * (len(said) // 4 - len("c"))
+    translation.end()
+    assert (translation.framing, first[:6]) == (0, b"data: ")
 
 
 def test_of_a_run_the_last_count_is_the_count():
