@@ -27,7 +27,7 @@ RANKS = {
     2: "environment presets providers settings auth upstream http1 downstream images memory telemetry log minutes "
     "store tokenizer journal till books alerts tallies metrics reload pricing spending headers export aliases "
     "timeouts resilience fleet decisions queue roster turnstile traceparent configuration otel pulse prompts "
-    "document footprint line front listener crowd limits",
+    "document footprint line front listener crowd limits outgoing",
     3: "gate forward meter toll race chooser trip",
     4: "api admin vitals dashboard",
     5: "engine reconfiguration app live",

@@ -1,0 +1,78 @@
+"""What is written in one turn of the event loop is handed to the kernel when the turn is over, for all who listen.
+
+To write to somebody who sleeps wakes him, which costs more than all the rest of the write. Whoever listens on many
+connections, as a client on the same machine does, is woken once for all of them: the others are in the kernel before he
+looks. It costs who is alone one more turn of the loop, some microseconds.
+"""
+
+import asyncio
+from typing import Any
+
+_AT_ONCE = 64 * 1024  # bytes: so much is a write of its own, and is not kept here besides
+
+
+class Turn:
+    """One per event loop, or more."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Outgoing] = []
+
+    def add(self, outgoing: "Outgoing") -> None:
+        """It has something to hand over."""
+        if not self._waiting:
+            self._loop.call_soon(self._end)
+        self._waiting.append(outgoing)
+
+    def _end(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for outgoing in waiting:
+            outgoing.flush()
+
+
+class Outgoing:
+    """A transport that hands over what is written when the turn is over. All else is the transport's own: what ends the
+    writing hands over what there is before it does, but `abort`."""
+
+    def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
+        self._transport, self._turn = transport, turn
+        self._parts: list[bytes] = []
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """In the order of calls."""
+        if len(data) >= _AT_ONCE:
+            self.flush()
+            self._transport.write(data)
+        elif data:
+            if not self._parts:
+                self._turn.add(self)
+            self._parts.append(data)
+
+    def flush(self) -> None:
+        """Hand over what there is, now."""
+        parts, self._parts = self._parts, []
+        if parts and not self.is_closing():  # else nobody would hear it, and a closed transport raises
+            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the kernel has not taken."""
+        return sum(map(len, self._parts)) + self._transport.get_write_buffer_size()
+
+    def write_eof(self) -> None:
+        """Nothing more will be written."""
+        self.flush()
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        """Close it once all is sent."""
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close it now; what was not sent is not sent."""
+        self._parts = []
+        self._transport.abort()
