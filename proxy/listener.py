@@ -19,7 +19,7 @@ from adapters.base import Failure, Kind
 from adapters.completion import error_object
 from proxy.limits import Limits
 from proxy.line import Connection, Line, Standing
-from proxy.outgoing import Outgoing, Turn
+from proxy.outgoing import Outgoing
 
 _BEAT_SECONDS = 1.0
 _LINGER_SECONDS = 2.0  # for a client to hear why it was refused, while it goes on sending
@@ -64,13 +64,6 @@ class House:
         }
         self._beat = min(_BEAT_SECONDS, *(seconds / 2 for seconds in (*self.patience.values(), limits.unread_seconds)))
         self._looking: asyncio.TimerHandle | None = None
-        self._turn: Turn | None = None
-
-    def turn(self, loop: asyncio.AbstractEventLoop) -> Turn:
-        """In which all of them write."""
-        if self._turn is None:
-            self._turn = Turn(loop)
-        return self._turn
 
     def watch(self, connections: "set[Any]", loop: asyncio.AbstractEventLoop) -> None:
         """Look at them from now on, for as long as there are any."""
@@ -106,7 +99,7 @@ class Listener(Connection):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self.transport = Outgoing(transport, self.house.turn(self.loop))  # type: ignore[assignment]  # all that it is asked, it is
+        self.transport = Outgoing(transport, self.loop)  # type: ignore[assignment]  # all that it is asked, it is
         self._since = self.loop.time()
         self.house.watch(self.connections, self.loop)
         if len(self.connections) > self.house.limits.connections:

@@ -9,33 +9,17 @@ import asyncio
 from typing import Any
 
 _AT_ONCE = 64 * 1024  # bytes: so much is a write of its own, and is not kept here besides
-
-
-class Turn:
-    """One per event loop, or more."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: list[Outgoing] = []
-
-    def add(self, outgoing: "Outgoing") -> None:
-        """It has something to hand over."""
-        if not self._waiting:
-            self._loop.call_soon(self._end)
-        self._waiting.append(outgoing)
-
-    def _end(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for outgoing in waiting:
-            outgoing.flush()
+_COPIED = 16 * 1024  # bytes: fewer are cheaper put together than handed over one by one
 
 
 class Outgoing:
     """A transport that hands over what is written when the turn is over. All else is the transport's own: what ends the
     writing hands over what there is before it does, but `abort`."""
 
-    def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
-        self._transport, self._turn = transport, turn
+    __slots__ = ("_loop", "_parts", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
         self._parts: list[bytes] = []
         self.is_closing = transport.is_closing
 
@@ -49,14 +33,20 @@ class Outgoing:
             self._transport.write(data)
         elif data:
             if not self._parts:
-                self._turn.add(self)
+                self._loop.call_soon(self.flush)
             self._parts.append(data)
 
     def flush(self) -> None:
         """Hand over what there is, now."""
         parts, self._parts = self._parts, []
-        if parts and not self.is_closing():  # else nobody would hear it, and a closed transport raises
-            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if not parts or self.is_closing():  # nobody would hear it, and a closed transport raises
+            return
+        if len(parts) == 1:
+            self._transport.write(parts[0])
+        elif sum(map(len, parts)) <= _COPIED:
+            self._transport.write(b"".join(parts))
+        else:
+            self._transport.writelines(parts)
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the kernel has not taken."""

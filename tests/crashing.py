@@ -19,19 +19,21 @@ from typing import Any, NamedTuple, NoReturn
 
 
 class Act(NamedTuple):
-    """A method on the way of a request; `once`: only its first call on an object is a passage."""
+    """A method on the way of a request; `once`: only its first call on an object is a passage; `turn`: what it does is
+    done when the turn of the event loop is over."""
 
     module: str
     owner: str
     method: str
     once: bool = False
+    turn: bool = False
 
 
 _STORES = (("proxy.store.sqlite", "SqliteStore"), ("proxy.store.redis", "RedisStore"))
 _HOLD = tuple(Act(module, store, "hold") for module, store in _STORES)
 _SETTLE = tuple(Act(module, store, "settle") for module, store in _STORES)
 _SEND = Act("proxy.upstream", "Reply", "__aenter__")
-_SENT = Act("proxy.http1.connection", "Connection", "ask")  # the kernel has it when it returns
+_SENT = Act("proxy.http1.connection", "Connection", "ask", turn=True)  # then the kernel has it
 _START = Act("proxy.line", "Line", "start")
 _WRITE = Act("proxy.line", "Line", "write", once=True)
 _ANSWER = Act("proxy.line", "Line", "answer")  # both at once
@@ -85,7 +87,7 @@ def install(point: str) -> None:
     passage = Passage(int(number or 1))
     for act in acts:
         owner, method = found(act)
-        setattr(owner, act.method, _wrapped(method, passage, after=after, once=act.once))
+        setattr(owner, act.method, _wrapped(method, passage, after=after, act=act))
 
 
 def found(act: Act) -> tuple[type, Callable[..., Any]]:
@@ -99,12 +101,12 @@ def found(act: Act) -> tuple[type, Callable[..., Any]]:
     return owner, method
 
 
-def _wrapped(method: Callable[..., Any], passage: Passage, *, after: bool, once: bool) -> Callable[..., Any]:
+def _wrapped(method: Callable[..., Any], passage: Passage, *, after: bool, act: Act) -> Callable[..., Any]:
     """The method, with death before or after it."""
     known: weakref.WeakSet[object] = weakref.WeakSet()
 
     def doomed(passing: object) -> bool:
-        if once:
+        if act.once:
             if passing in known:
                 return False
             known.add(passing)
@@ -128,7 +130,9 @@ def _wrapped(method: Callable[..., Any], passage: Passage, *, after: bool, once:
     def plain(self: object, *args: Any, **kwargs: Any) -> Any:
         deadly = doomed(self)
         result = method(self, *args, **kwargs)
-        if deadly:
+        if deadly and act.turn:
+            asyncio.get_running_loop().call_soon(die)  # behind what it has put off itself
+        elif deadly:
             die()
         return result
 

@@ -13,6 +13,8 @@ from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from proxy.outgoing import Outgoing
+
 # What a wait is for.
 HEAD, SOME, WHOLE = range(3)
 
@@ -24,7 +26,6 @@ MOST_GATHERED = 1024 * 1024
 # Bytes in a row that bring nothing of a body: a head, words before it ("100 Continue"), a chunk's extensions, trailers.
 MOST_BARREN = 128 * 1024
 MOST_HEADERS = 256
-_WRITE_AT_ONCE = 16 * 1024  # bytes: what is shorter is cheaper copied than written in two parts
 _TICK = 0.002  # seconds by which a clock of milliseconds may ring too early
 _LOOKED_AT = 1.0  # seconds: what lay idle for longer is looked at before it is used
 
@@ -54,7 +55,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, closed: Callable[["Connection"], object]) -> None:
         self._loop = loop
         self._closed = closed  # is told when it is gone
-        self._transport: asyncio.Transport
+        self._transport: Outgoing
         self._waiter: asyncio.Future[bool] | None = None
         self._wanted = HEAD
         self._timer: asyncio.TimerHandle | None = None
@@ -79,13 +80,12 @@ class Connection(asyncio.Protocol):
     # --- what is asked of it
 
     def ask(self, head: bytes, body: bytes) -> None:
-        """Send a request, whole. Nothing waits here: what the kernel does not take at once lies in the transport."""
+        """Send a request, whole, when this turn of the event loop is over. What the kernel does not take then lies in
+        the transport."""
         self.complete = self.headed = self._interim = False
         self._barren = 0
-        if len(body) <= _WRITE_AT_ONCE:
-            self._transport.write(head + body)
-        else:
-            self._transport.writelines((head, body))
+        self._transport.write(head)
+        self._transport.write(body)
 
     async def until(self, wanted: int, patience: float, deadline: float, idle: float = 0.0) -> bool:
         """Wait until `wanted` has come, or never will; False if the time was over before.
@@ -154,7 +154,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from asyncio's
+        # uvloop's transports do not inherit from asyncio's.
+        self._transport = Outgoing(cast(asyncio.Transport, transport), self._loop)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; up to 256 KiB."""
@@ -273,7 +274,7 @@ def _endless(head: dict[bytes, bytes]) -> bool:
     return {b"content-length", b"transfer-encoding"}.isdisjoint(map(bytes.lower, head))
 
 
-def _readable(transport: asyncio.Transport) -> bool:
+def _readable(transport: Outgoing) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(transport.get_extra_info("socket"), selectors.EVENT_READ)
         return bool(selector.select(0))

@@ -7,21 +7,21 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.outgoing import Outgoing, Turn
+from proxy.outgoing import Outgoing
 
 LARGE = b"x" * 65_536
 
 
 @asynccontextmanager
 async def lines(number: int = 1) -> AsyncIterator[list[tuple[Outgoing, socket.socket]]]:
-    """So many connections that write in one turn, each with its other end."""
+    """So many connections, each with its other end."""
     loop = asyncio.get_running_loop()
-    turn, found = Turn(loop), []
+    found = []
     for _ in range(number):
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
-        found.append((Outgoing(transport, turn), theirs))
+        found.append((Outgoing(transport, loop), theirs))
     yield found
     for outgoing, theirs in found:
         outgoing.abort()
@@ -65,6 +65,15 @@ async def test_what_is_large_goes_at_once_behind_what_was_written_before():
         outgoing.write(b"b")
         outgoing.close()
         assert await heard(theirs) == b"a" + LARGE + b"b"
+
+
+async def test_what_is_much_together_is_handed_over_in_order_too():
+    async with lines() as [(outgoing, theirs)]:
+        parts = [b"a" * 20_000, b"b", b"c" * 20_000]
+        for part in parts:
+            outgoing.write(part)
+        outgoing.close()
+        assert await heard(theirs) == b"".join(parts)
 
 
 @pytest.mark.parametrize("end", ["close", "write_eof"])

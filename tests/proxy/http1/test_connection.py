@@ -66,9 +66,10 @@ def connected() -> tuple[Connection, Wire, list[Connection]]:
     return connection, wire, gone
 
 
-def asked() -> tuple[Connection, Wire]:
+async def asked() -> tuple[Connection, Wire]:
     connection, wire, _ = connected()
     connection.ask(b"POST / HTTP/1.1\r\n\r\n", b"{}")
+    await asyncio.sleep(0)  # it is sent when the turn is over
     return connection, wire
 
 
@@ -112,7 +113,7 @@ ANSWERS = {
 async def test_an_answer_is_the_same_however_it_arrives(
     answer: bytes, status: int, body: bytes, reusable: bool, step: int
 ) -> None:
-    connection, wire = asked()
+    connection, wire = await asked()
     feed(connection, wire, answer, step)
     assert (connection.status, connection.complete, b"".join(connection.parts)) == (status, True, body)
     assert not {b"x-early", b"x-said", b"x-a"} & connection.head.keys()
@@ -120,6 +121,7 @@ async def test_an_answer_is_the_same_however_it_arrives(
     assert connection.reusable is reusable
     if reusable:
         connection.ask(b"POST /2 HTTP/1.1\r\n\r\n", b"")
+        await asyncio.sleep(0)
         feed(connection, wire, b"HTTP/1.1 201 OK\r\nx-b: 2\r\ncontent-length: 1\r\n\r\n!", step)
         assert (connection.status, connection.take(), connection.complete) == (201, b"!", True)
         assert connection.head == {b"x-b": b"2", b"content-length": b"1"}
@@ -133,7 +135,7 @@ async def test_what_comes_behind_an_answer_spoils_the_connection_and_not_the_ans
     name: str, junk: bytes, step: int
 ) -> None:
     answer, status, body, _ = ANSWERS[name]
-    connection, wire = asked()
+    connection, wire = await asked()
     feed(connection, wire, answer + junk, step)
     assert (connection.status, connection.take(), connection.complete) == (status, body, True)
     assert not connection.reusable
@@ -169,7 +171,7 @@ BROKEN = {
 @pytest.mark.parametrize("step", [101, 1_000_000])
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
 async def test_what_is_no_answer_ends_the_connection_at_once(answer: bytes, step: int) -> None:
-    connection, wire = asked()
+    connection, wire = await asked()
     feed(connection, wire, answer, step)
     assert wire.closed
     assert not connection.complete
@@ -181,7 +183,7 @@ async def test_what_is_no_answer_ends_the_connection_at_once(answer: bytes, step
 
 
 async def test_a_stream_may_be_of_small_chunks_with_much_around_them() -> None:
-    connection, wire = asked()
+    connection, wire = await asked()
     connection.data_received(CHUNKED)
     for number in range(2 * TOO_OFTEN):
         connection.data_received(b"1;" + LONG + b"\r\n")
@@ -193,12 +195,13 @@ async def test_a_stream_may_be_of_small_chunks_with_much_around_them() -> None:
 
 
 async def test_long_heads_are_no_fault_if_each_of_them_ends() -> None:
-    connection, wire = asked()
+    connection, wire = await asked()
     long = START + b"".join(b"x-%d: %b\r\n" % (number, LONG) for number in range(TOO_OFTEN * 2 // 3))
     for _ in range(3):
         feed(connection, wire, long + b"content-length: 0\r\n\r\n", 1000)
         assert connection.reusable
         connection.ask(b"head", b"")
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n", b"\r\n", b"x"])
@@ -212,15 +215,18 @@ async def test_what_nobody_asked_for_closes_an_idle_connection(said: bytes) -> N
 async def test_a_request_is_one_write_and_a_long_one_is_not_copied() -> None:
     connection, wire, _ = connected()
     connection.ask(b"head", b"body")
+    assert wire.sent == []
+    await asyncio.sleep(0)
     assert wire.sent == [b"headbody"]
     connection, wire, _ = connected()
     long = b"x" * 50_000
     connection.ask(b"head", long)
+    await asyncio.sleep(0)
     assert wire.sent == [b"head", long]
 
 
 async def test_a_connection_whose_request_was_not_sent_whole_is_not_used_again() -> None:
-    connection, wire = asked()
+    connection, wire = await asked()
     wire.unsent = 1
     connection.data_received(ANSWERS["with a length"][0])
     connection.take()
@@ -229,7 +235,7 @@ async def test_a_connection_whose_request_was_not_sent_whole_is_not_used_again()
 
 
 async def test_a_connection_whose_answer_was_not_read_whole_is_not_used_again() -> None:
-    connection, _ = asked()
+    connection, _ = await asked()
     connection.data_received(ANSWERS["with a length"][0][:-1])
     connection.take()
     assert not connection.reusable
@@ -274,7 +280,7 @@ async def test_the_end_of_a_connection_is_the_end_of_an_answer_that_has_no_other
     ids=["a head", "some", "all"],
 )
 async def test_who_waits_is_woken_by_what_he_waits_for_and_not_before(wanted: int, before: bytes, last: bytes) -> None:
-    connection, wire = asked()
+    connection, wire = await asked()
     wait = asyncio.create_task(connection.until(wanted, FAR, FAR, HOUR))
     await asyncio.sleep(0)
     feed(connection, wire, before, 1)
@@ -298,7 +304,7 @@ def fill(connection: Connection, wire: Wire) -> int:
 
 
 async def test_a_reader_that_is_slow_makes_the_vendor_wait() -> None:
-    connection, wire = asked()
+    connection, wire = await asked()
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 900000000\r\n\r\n")
     fed = fill(connection, wire)
     assert MOST_UNREAD < fed <= MOST_UNREAD + len(PART)
@@ -307,7 +313,7 @@ async def test_a_reader_that_is_slow_makes_the_vendor_wait() -> None:
 
 
 async def test_who_wants_all_makes_nobody_wait_and_is_woken_to_gather_what_is_there() -> None:
-    connection, wire = asked()
+    connection, wire = await asked()
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 900000000\r\n\r\n")
     fill(connection, wire)
     wait = asyncio.create_task(connection.until(WHOLE, FAR, FAR, HOUR))
@@ -322,7 +328,7 @@ async def test_who_wants_all_makes_nobody_wait_and_is_woken_to_gather_what_is_th
 
 async def test_each_part_renews_the_patience_with_an_answer_that_is_awaited_whole() -> None:
     loop = asyncio.get_running_loop()
-    connection, _ = asked()
+    connection, _ = await asked()
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
     now = loop.time()
     wait = asyncio.create_task(connection.until(WHOLE, now + HOUR, now + HOUR, SHORT))
@@ -334,7 +340,7 @@ async def test_each_part_renews_the_patience_with_an_answer_that_is_awaited_whol
 
 async def test_the_earlier_of_two_times_counts_though_a_later_one_was_awaited_before() -> None:
     loop = asyncio.get_running_loop()
-    connection, _ = asked()
+    connection, _ = await asked()
     wait = asyncio.create_task(connection.until(HEAD, loop.time() + HOUR, loop.time() + HOUR))
     await asyncio.sleep(0)
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
@@ -345,7 +351,7 @@ async def test_the_earlier_of_two_times_counts_though_a_later_one_was_awaited_be
 
 async def test_a_later_time_counts_though_an_earlier_one_was_awaited_before() -> None:
     loop = asyncio.get_running_loop()
-    connection, _ = asked()
+    connection, _ = await asked()
     rung = asyncio.Event()
     wait = asyncio.create_task(connection.until(HEAD, loop.time() + SHORT, loop.time() + HOUR))
     await asyncio.sleep(0)
@@ -360,7 +366,7 @@ async def test_a_later_time_counts_though_an_earlier_one_was_awaited_before() ->
 
 
 async def test_who_is_cancelled_takes_nothing_with_him() -> None:
-    connection, _ = asked()
+    connection, _ = await asked()
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")
     wait = asyncio.create_task(connection.until(SOME, FAR, FAR))
     await asyncio.sleep(0)
