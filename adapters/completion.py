@@ -55,22 +55,21 @@ def usage_object(usage: Usage) -> dict[str, Any]:
     }
 
 
-class Message:
+class Message(msgspec.Struct):
     """One choice of a whole answer, collected piece by piece in the order in which the model made it."""
 
-    def __init__(self, reading: Reading, index: int = 0) -> None:
-        self._reading = reading
-        self._index = index
-        self.text: list[str] = []
-        self.reasoning: list[str] = []
-        self.thinking: list[dict[str, Any]] = []
-        self.calls: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
-        self.images: list[dict[str, Any]] = []
-        self.refusal: str | None = None
-        self.signature: str | None = None
-        self.logprobs: dict[str, Any] | None = None
-        self.finish = "stop"
+    _reading: Reading
+    _index: int = 0
+    text: list[str] = []
+    reasoning: list[str] = []
+    thinking: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
+    refusal: str | None = None
+    signature: str | None = None
+    logprobs: dict[str, Any] | None = None
+    finish: str = "stop"
 
     def call(self, id: str, name: str, arguments: str, signature: str | None = None) -> None:
         """Add a call of a tool; `name` is the vendor's, `arguments` JSON."""
@@ -78,23 +77,22 @@ class Message:
 
     def choice(self) -> dict[str, Any]:
         """The member of `choices`."""
-        text = "".join(self.text)
+        text, calls, finish = "".join(self.text), self.calls, self.finish
         if self._reading.json_fence:
             text = without_fence(text)
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": None if not text and (self.calls or self.refusal is not None) else text,
+            "content": None if not text and (calls or self.refusal is not None) else text,
             "refusal": self.refusal,
         }
         if self.annotations:
             message["annotations"] = self.annotations
-        finish = self.finish
-        if self.calls and self._reading.legacy_functions:
-            message["function_call"] = self.calls[0]["function"]
+        if calls and self._reading.legacy_functions:
+            message["function_call"] = calls[0]["function"]
             finish = "function_call" if finish == "tool_calls" else finish
-        elif self.calls:
-            message["tool_calls"] = self.calls
-        if reasoning := "".join(self.reasoning):
+        elif calls:
+            message["tool_calls"] = calls
+        if self.reasoning and (reasoning := "".join(self.reasoning)):
             message["reasoning_content"] = reasoning
         if self.thinking:
             message["thinking_blocks"] = self.thinking
@@ -157,6 +155,11 @@ def completion(stamp: Stamp, model: str, choices: list[Message], usage: Usage, s
     return encode(answer)
 
 
+_BEGIN = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,"system_fingerprint":null'
+_TAIL = b'},"logprobs":null,"finish_reason":null}]}\n\n'
+_TAIL_WITH_USAGE = b'},"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
+
+
 class Chunks:
     """Writes the chunks of one streamed choice; every method returns the bytes to say.
 
@@ -167,9 +170,8 @@ class Chunks:
     def __init__(self, stamp: Stamp, reading: Reading) -> None:
         self._stamp = stamp
         self._reading = reading
-        self._head = b""
-        usage = b',"usage":null' if reading.include_usage else b""
-        self._tail = b'},"logprobs":null,"finish_reason":null}]' + usage + b"}\n\n"
+        self._begin = self._head = b""  # of each chunk: up to its choices, and up to what a choice says
+        self._tail = _TAIL_WITH_USAGE if reading.include_usage else _TAIL
         self._wrote_text = False
         self._calls = 0
         self.model = reading.model
@@ -247,26 +249,20 @@ class Chunks:
             said = self._role(b'""') if not self._head else self._delta(b'"content":""')
         if self._reading.legacy_functions and reason == "tool_calls":
             reason = "function_call"
-        tail = self._tail.replace(b'"finish_reason":null', b'"finish_reason":' + encode(reason), 1)
+        tail = self._tail.replace(b"null}]", encode(reason) + b"}]", 1)
         if service_tier:
             tail = tail[:-3] + b',"service_tier":' + encode(service_tier) + b"}\n\n"
         said += self._head + tail
         if self._reading.include_usage:
-            said += self._head.partition(b',"choices":')[0]
-            said += b',"choices":[],"usage":' + encode(usage_object(usage)) + b"}\n\n"
+            said += self._begin + b',"choices":[],"usage":' + encode(usage_object(usage)) + b"}\n\n"
         return said + sse.DONE
 
     def _role(self, content: bytes) -> bytes:
         if self._head:
             return b""
-        head = {
-            "id": self._stamp.id,
-            "object": "chat.completion.chunk",
-            "created": self._stamp.created,
-            "model": self.model,
-            "system_fingerprint": None,
-        }
-        self._head = b"data: " + encode(head)[:-1] + b',"choices":[{"index":0,"delta":{'
+        stamp = self._stamp
+        self._begin = _BEGIN % (encode(stamp.id), stamp.created, encode(self.model))
+        self._head = self._begin + b',"choices":[{"index":0,"delta":{'
         return self._delta(b'"role":"assistant","content":' + content + b',"refusal":null')
 
     def _delta(self, members: bytes) -> bytes:

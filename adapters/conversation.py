@@ -78,6 +78,8 @@ class Conversation(msgspec.Struct):
 
     system: list[Text]
     turns: list[Turn]
+    called: bool = False  # tools were
+    interrupted: bool = False  # there are such later ones
 
 
 def read(chat: wire.Chat, warnings: Warnings) -> Conversation:
@@ -87,15 +89,16 @@ def read(chat: wire.Chat, warnings: Warnings) -> Conversation:
     return _Reader(warnings).read(chat.messages)
 
 
-class _Reader:
+class _Reader(msgspec.Struct):
     """Walks the messages once. `open` holds the calls that still wait for their result: id -> name."""
 
-    def __init__(self, warnings: Warnings) -> None:
-        self._warnings = warnings
-        self._open: dict[str, str] = {}
-        self._turns: list[Turn] = []
-        self._system: list[Text] = []
-        self._asked = False  # a turn is the user's
+    _warnings: Warnings
+    _open: dict[str, str] = {}
+    _turns: list[Turn] = []
+    _system: list[Text] = []
+    _asked: bool = False  # a turn is the user's
+    _called: bool = False
+    _interrupted: bool = False
 
     def read(self, messages: list[wire.Message]) -> Conversation:
         for i, message in enumerate(messages):
@@ -107,7 +110,7 @@ class _Reader:
         if not self._asked:
             self._warnings.add("added", "messages")
             self._turns.append(Turn("user", [Text(PLACEHOLDER)]))
-        return Conversation(self._system, self._turns)
+        return Conversation(self._system, self._turns, self._called, self._interrupted)
 
     def _read(self, message: wire.Message, i: int) -> None:
         """Take the message that stands at `i`. Its place is put into words only for who needs them."""
@@ -118,6 +121,7 @@ class _Reader:
                 self._say("assistant", self._assistant(message, i))
             case wire.System(content=content) | wire.Developer(content=content):
                 if self._turns:
+                    self._interrupted = True
                     self._say("system", [*_texts(content)])
                 else:
                     self._system += _texts(content)
@@ -138,12 +142,11 @@ class _Reader:
 
     def _say(self, role: Literal["system", "user", "assistant"], blocks: list[Block]) -> None:
         """Append to the last turn if it has the same role, else begin one; a turn of nothing is no turn."""
-        if not blocks:
-            return
-        if self._turns and self._turns[-1].role == role:
-            self._turns[-1].blocks += blocks
-        else:
-            self._turns.append(Turn(role, blocks))
+        turns = self._turns
+        if blocks and turns and turns[-1].role == role:
+            turns[-1].blocks += blocks
+        elif blocks:
+            turns.append(Turn(role, blocks))
             self._asked = self._asked or role == "user"
 
     def _nothing(self, i: int) -> Text:
@@ -167,11 +170,12 @@ class _Reader:
             raise unsupported(f"messages[{i}].audio", "only OpenAI keeps the audio of earlier answers")
         blocks: list[Block] = []
         if message.thinking_blocks:
-            blocks += [Thinking(_without_index(block)) for block in message.thinking_blocks]
+            # `index` was ours, for the sake of the SDKs' accumulators.
+            blocks += [Thinking({k: v for k, v in block.items() if k != "index"}) for block in message.thinking_blocks]
         texts = _texts(message.content)
         if message.refusal and not message.refusal.isspace():
             texts.append(Text(message.refusal))
-        if texts and (signature := _google(message.extra_content)):
+        if texts and message.extra_content and (signature := _google(message.extra_content)):
             texts[-1] = Text(texts[-1].text, texts[-1].cache, signature)
         blocks += texts
         for j, call in enumerate(message.tool_calls or ()):
@@ -180,11 +184,13 @@ class _Reader:
                 param = f"messages[{i}].tool_calls[{j}].id"
                 raise invalid(f"Invalid parameter: duplicate tool call id '{read.id}'.", param)
             self._open[read.id] = read.name
+            self._called = True
             blocks.append(read)
         if message.function_call is not None:
             legacy = message.function_call
             id = f"call_legacy_{len(self._turns)}"
             self._open[id] = legacy.name
+            self._called = True
             blocks.append(Call(id, legacy.name, arguments(legacy.arguments)))
         return blocks
 
@@ -253,11 +259,6 @@ def _google(extra_content: dict[str, Any] | None) -> str | None:
     google = (extra_content or {}).get("google")
     found = google.get("thought_signature") if isinstance(google, dict) else None
     return found if isinstance(found, str) else None
-
-
-def _without_index(block: dict[str, Any]) -> dict[str, Any]:
-    """`index` was ours, for the sake of the SDKs' accumulators."""
-    return {key: value for key, value in block.items() if key != "index"}
 
 
 def plain_id(id: str) -> str:

@@ -4,6 +4,8 @@ The letter is read shallowly once. Only an adapter that must translate it opens 
 candidates: `Envelope.chat` remembers.
 """
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -23,56 +25,70 @@ _NOTHING = msgspec.Raw(b"null")
 class _Outside(msgspec.Struct):
     """What is written on the outside of the letter; everything else is skipped, not read.
 
-    What is still sealed here is read leniently, when it is asked for: no request is refused because of it.
+    What is still sealed here is read leniently: no request is refused because of it.
     """
 
     model: str
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: int | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    metadata: Any = None
     max_completion_tokens: msgspec.Raw = _NOTHING
     max_tokens: msgspec.Raw = _NOTHING
     service_tier: msgspec.Raw = _NOTHING
 
 
+class _Sender(msgspec.Struct):
+    """Who wrote it, and what of it is for our records."""
+
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: Any = None
+
+
+class _Wish(msgspec.Struct, frozen=True):
+    """What the outside says, as we act on it."""
+
+    model: str
+    stream: bool
+    optioned: bool  # there are options of a stream
+    include_usage: bool
+    choices: int
+    tier: str | None
+    cap: int | None
+
+
 _decoder = msgspec.json.Decoder(_Outside)
+_senders = msgspec.json.Decoder(_Sender)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Envelope:
+class Envelope(msgspec.Struct, eq=False, kw_only=True):
     """One request, as it came. `raw` is the body of the request, never changed.
 
-    `tier` is the service tier that the client asks for; `cap` the most output tokens, if that is a number that anybody
-    could obey. `marks` are what its words tell of it. Plain attributes: each request asks for them several times.
+    `fields` are the members of the body, each still sealed: for those who only pass on. `tier` is the service tier that
+    the client asks for; `cap` the most output tokens, if that is a number that anybody could obey. `marks` are what its
+    words tell of it. Plain attributes: each request asks for them several times.
     """
 
-    __slots__ = (
-        "_depth", "_opened", "_outline", "_style", "cap", "choices", "fields", "include_usage", "marks", "metadata",
-        "model", "raw", "stream", "tier", "user",
-    )  # fmt: skip
+    raw: bytes
+    fields: dict[str, msgspec.Raw]
+    model: str
+    stream: bool
+    include_usage: bool
+    choices: int
+    tier: str | None
+    cap: int | None
+    marks: Marks
+    user: str | None
+    metadata: dict[str, Any]
+    _depth: int
+    _outline: bytes
+    _opened: tuple[wire.Chat, list[str]] | None = None
+    _style: Style | Literal[False] | None = False  # nobody has asked
 
-    def __init__(
-        self, raw: bytes, fields: dict[str, msgspec.Raw], outside: _Outside, depth: int = extent.USUAL.depth
-    ) -> None:
-        self.raw = raw
-        self.fields = fields  # the members of the body, each still sealed: for those who only pass on
-        self.model = outside.model
-        self.stream = outside.stream is True
-        self.include_usage = bool(outside.stream_options and outside.stream_options.include_usage)
-        self.choices = number if (number := outside.n or 1) > 0 else 1
-        self.user = outside.safety_identifier or outside.user
-        self.metadata = outside.metadata if isinstance(outside.metadata, dict) else {}
-        tier = None if outside.service_tier is _NOTHING else _plain(outside.service_tier)
-        self.tier = tier if isinstance(tier, str) else None
-        self.cap = _cap(_plain(outside.max_completion_tokens), _plain(outside.max_tokens))
-        self._depth = depth
-        self._opened: tuple[wire.Chat, list[str]] | None = None
-        self._style: Style | Literal[False] | None = False  # nobody has asked
-        self._outline = raw if len(raw) < marks.LONG else marks.outline(raw, fields, self.style)
-        self.marks: Marks = marks.read(raw, self._outline)
+    def __repr__(self) -> str:
+        """Its size alone: what a client writes is shown to nobody by chance."""
+        return f"Envelope({len(self.raw)} bytes)"
 
     @property
     def opened(self) -> tuple[wire.Chat, list[str]]:
@@ -116,12 +132,42 @@ def _cap(one: Any, other: Any) -> int | None:
 
 def _plain(said: msgspec.Raw) -> Any:
     """A member's value; None too for what cannot be read."""
-    if said is _NOTHING:
-        return None
     try:
         return msgspec.json.decode(said)
     except letter.UNREADABLE:
         return None
+
+
+def _wish(said: bytes) -> _Wish:
+    """What these members of the outside say, each with a comma before it. Raises as msgspec does."""
+    outside = _decoder.decode(b"{%b}" % said[1:])
+    tier, number = _plain(outside.service_tier), outside.n or 1
+    return _Wish(
+        model=outside.model,
+        stream=outside.stream is True,
+        optioned=outside.stream_options is not None,
+        include_usage=bool(outside.stream_options and outside.stream_options.include_usage),
+        choices=number if number > 0 else 1,
+        tier=tier if isinstance(tier, str) else None,
+        cap=_cap(_plain(outside.max_completion_tokens), _plain(outside.max_tokens)),
+    )
+
+
+def _sender(said: bytes) -> tuple[str | None, dict[str, Any]]:
+    """The user, and the metadata, from the members that tell of them; as for `_wish`."""
+    sender = _senders.decode(b"{%b}" % said[1:])
+    return sender.safety_identifier or sender.user, sender.metadata if isinstance(sender.metadata, dict) else {}
+
+
+def _written(kind: type[msgspec.Struct]) -> Mapping[str, bytes]:
+    return {name: b',"%b":' % name.encode() for name in kind.__struct_fields__}
+
+
+# A client says the same on the outside of each letter, but for who wrote it: so what that comes to is remembered.
+_wished = lru_cache(maxsize=1_024)(_wish)
+_MOST_WISHED = 256  # bytes; what is longer is not worth remembering
+_OUTSIDE = _written(_Outside)
+_SENDER = _written(_Sender)
 
 
 def seal(raw: bytes, bounds: extent.Extent = extent.USUAL) -> Envelope:
@@ -129,17 +175,37 @@ def seal(raw: bytes, bounds: extent.Extent = extent.USUAL) -> Envelope:
     `bounds`."""
     try:
         fields = _members.decode(raw)
-        # What is written on the outside is a letter of its own: so the whole of a letter is walked through once.
-        said = [name + fields[at] for at, name in _ON_THE_OUTSIDE if at in fields]
-        outside = _decoder.decode(b"{%b}" % b",".join(said))
+        # These members become letters of their own: so the whole of a letter is walked through once.
+        outside: list[bytes | msgspec.Raw] = []
+        senders: list[bytes | msgspec.Raw] = []
+        for name, said in fields.items():
+            if name in _OUTSIDE:
+                outside += (_OUTSIDE[name], said)
+            elif name in _SENDER:
+                senders += (_SENDER[name], said)
+        asked = b"".join(outside)
+        wish = _wished(asked) if len(asked) <= _MOST_WISHED else _wish(asked)
+        user, metadata = _sender(b"".join(senders)) if senders else (None, {})
     except msgspec.ValidationError as error:
         raise letter.wrong(error) from None
     except letter.UNREADABLE as error:
         raise letter.unreadable(error) from None
-    if outside.stream_options is not None and not outside.stream:
+    if wish.optioned and not wish.stream:
         raise invalid("'stream_options' is only allowed when 'stream' is true.", "stream_options")
     extent.check_length(raw, bounds)
-    return Envelope(raw, fields, outside, bounds.depth)
-
-
-_ON_THE_OUTSIDE = tuple((name, b'"%b":' % name.encode()) for name in _Outside.__struct_fields__)
+    outline = raw if len(raw) < marks.LONG else marks.outline(raw, fields, _style(raw, fields))
+    return Envelope(
+        raw=raw,
+        fields=fields,
+        model=wish.model,
+        stream=wish.stream,
+        include_usage=wish.include_usage,
+        choices=wish.choices,
+        tier=wish.tier,
+        cap=wish.cap,
+        marks=marks.read(raw, outline),
+        user=user,
+        metadata=metadata,
+        _depth=bounds.depth,
+        _outline=outline,
+    )

@@ -24,6 +24,7 @@ _BRACKETS = bytes.maketrans(b"[]{}", b"()()")
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 _LEAST_VALUE = len("1,")  # bytes
 _LEAST_MESSAGE = len('{"role":"user","content":""},')
+_LONG = 2_048  # bytes
 _QUOTES = 4  # of one value, if it is a text and has a name
 
 
@@ -51,8 +52,10 @@ def check_depth(raw: bytes, depth: int) -> None:
 
 
 def _more(raw: bytes, byte: bytes, most: int) -> bool:
-    """Whether this byte is there more than `most` times, be it in texts. Few calls of `find` are many times faster than
-    one of `count`: it looks at many bytes at once."""
+    """Whether this byte is there more than `most` times, be it in texts. In a long body few calls of `find` are many
+    times faster than one of `count`: it looks at many bytes at once."""
+    if len(raw) < _LONG:
+        return raw.count(byte) > most
     at = -1
     for _ in range(most + 1):
         at = raw.find(byte, at + 1)

@@ -11,15 +11,15 @@ from email.utils import parsedate_to_datetime
 
 from adapters.base import Headroom
 
-Told = Mapping[str, tuple[str, str, str]]  # kind -> the headers of its limit, of what remains, of when it is full
+Told = Mapping[str, tuple[str, str, str]]  # the header of a limit -> its kind, what remains of it, when it is full
 
 _OPENAI: Told = {
-    kind: (f"x-ratelimit-limit-{kind}", f"x-ratelimit-remaining-{kind}", f"x-ratelimit-reset-{kind}")
+    f"x-ratelimit-limit-{kind}": (kind, f"x-ratelimit-remaining-{kind}", f"x-ratelimit-reset-{kind}")
     for kind in ("requests", "tokens")
 }
 _ANTHROPIC: Told = {
-    kind.replace("-", "_"): (
-        f"anthropic-ratelimit-{kind}-limit",
+    f"anthropic-ratelimit-{kind}-limit": (
+        kind.replace("-", "_"),
         f"anthropic-ratelimit-{kind}-remaining",
         f"anthropic-ratelimit-{kind}-reset",
     )
@@ -30,6 +30,7 @@ _NUMBER = re.compile(r"[0-9]{1,15}")
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"([0-9.]+)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_UNTOLD: Mapping[str, Headroom] = {}
 _LONGEST = 1e7  # seconds; as for `retry-after`: more is no time to wait, but a mistake
 
 
@@ -48,16 +49,17 @@ def in_times(headers: Mapping[str, str]) -> Mapping[str, Headroom]:
 
 def untold(headers: Mapping[str, str]) -> Mapping[str, Headroom]:
     """Gemini has no such headers; it tells how long to wait, in the body of its 429."""
-    return {}
+    return _UNTOLD
 
 
 def _read(headers: Mapping[str, str], told: Told, seconds: Callable[[str], float | None]) -> Mapping[str, Headroom]:
+    limits = [*map(headers.get, told)]
+    if not any(limits):
+        return _UNTOLD
     found = {}
-    for kind, (limit, remaining, reset) in told.items():
-        if (most := headers.get(limit)) is None:
-            continue
+    for most, (kind, remaining, reset) in zip(limits, told.values(), strict=True):
         left, until = headers.get(remaining, ""), seconds(headers.get(reset, ""))
-        if _NUMBER.fullmatch(most) and _NUMBER.fullmatch(left) and until is not None and until < _LONGEST:
+        if most and _NUMBER.fullmatch(most) and _NUMBER.fullmatch(left) and until is not None and until < _LONGEST:
             found[kind] = Headroom(int(most), int(left), until)
     return found
 

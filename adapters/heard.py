@@ -71,14 +71,16 @@ _UNLEARNT = Flow()
 class Heard:
     """Takes the bytes that are said to the client."""
 
+    # As each begins: of most requests nothing is heard but whole answers, and nobody counts those.
+    _kept = 0  # bytes in the parts
+    _framing = 0  # of these, such as only wrap: as we were told
+    _wrapped = 0  # and as was seen; looked for when somebody asks
+    _looked = 0  # parts in which they were looked for
+    _flow = _UNLEARNT
+    _folded = 0  # bytes of what was opened: its text, and as it stood what is no text or cannot be read
+
     def __init__(self) -> None:
         self._parts: list[bytes] = []
-        self._kept = 0  # bytes in them
-        self._framing = 0  # of these, such as only wrap: as we were told
-        self._wrapped = 0  # and as was seen; looked for when somebody asks
-        self._looked = 0  # parts in which they were looked for
-        self._flow = _UNLEARNT
-        self._folded = 0  # bytes of what was opened: its text, and as it stood what is no text or cannot be read
         self._fresh: dict[_Place, list[str]] = {}
         self._texts: dict[_Place, list[str]] = {}
 

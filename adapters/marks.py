@@ -21,6 +21,7 @@ _WORDS = re.compile(
     rb'|tool_call|developer"|thinking_blocks"|extra_content"|reasoning_content"|reasoning_details"|thought_signature"'
     rb'|provider_specific_fields")'
 )
+_BACKSLASH = ord("\\")  # a number is looked for at once; bytes, only after an error that says they are no number
 _UNICODE = re.compile(rb"\\u")  # `in` takes three times as long to look for two bytes
 _ESCAPED = re.compile(rb"\\u00(?:3[0-9]|[4-7])")  # a letter or a digit that could have been written plainly
 _MEDIA = frozenset({b"image", b"input_", b"audio", b'audio"', b"video", b"file", b"media", b"document", b"inline"})
@@ -39,7 +40,7 @@ class Marks(msgspec.Struct, frozen=True):
 
     `media`: there may be more than text in it, or findings that are billed as prompt; `searches`: it may ask for some.
     `state`: a message may bring along how some vendor came to it. `tools`: it may be told to the model in more words
-    than it has.
+    than it has. `plain`: nothing but text, no tools, no character written as an escape of its number.
     """
 
     words: frozenset[bytes]
@@ -51,28 +52,38 @@ class Marks(msgspec.Struct, frozen=True):
     searches: bool
     state: bool
     tools: bool
+    plain: bool
 
 
-@lru_cache(maxsize=1_024)  # most requests have the same few words
-def _tell(words: frozenset[bytes]) -> tuple[bool, bool, bool, bool]:
-    """What these words tell: media, searches, state, tools."""
-    return (
-        b"web_search" in words or not _MEDIA.isdisjoint(words),
-        not _SEARCHES.isdisjoint(words),
-        not _STATE.isdisjoint(words),
-        not _TOOLS.isdisjoint(words),
+def _tell(found: tuple[bytes, ...], unicode: bool, escaped: bool) -> Marks:
+    """What these words tell, in the order in which they stand."""
+    words = frozenset(found)
+    media = escaped or b"web_search" in words or not _MEDIA.isdisjoint(words)
+    tools = not _TOOLS.isdisjoint(words)
+    return Marks(
+        words=words,
+        roles=found.count(b'role"'),
+        names=found.count(b'name"'),
+        escaped=escaped,
+        unicode=unicode,
+        media=media,
+        searches=not _SEARCHES.isdisjoint(words),
+        state=not _STATE.isdisjoint(words),
+        tools=tools,
+        plain=not (media or tools or unicode),
     )
+
+
+_told = lru_cache(maxsize=1_024)(_tell)  # most requests are short, and have the same few words
+_SHORT = 32  # words
 
 
 def read(body: bytes, outline: bytes | None = None) -> Marks:
     """Its marks. `outline`: the same with its texts cut short, if somebody has that."""
     found = _WORDS.findall(body if outline is None else outline)
-    unicode = b"\\" in body and _UNICODE.search(body) is not None
+    unicode = _BACKSLASH in body and _UNICODE.search(body) is not None
     escaped = unicode and _ESCAPED.search(body) is not None
-    words = frozenset(found)
-    media, searches, state, tools = _tell(words)
-    roles, names = found.count(b'role"'), found.count(b'name"')
-    return Marks(words, roles, names, escaped, unicode, escaped or media, searches, state, tools)
+    return (_told if len(found) <= _SHORT else _tell)(tuple(found), unicode, escaped)
 
 
 LONG = 16_384  # bytes; to look through less is as quick as to make an outline

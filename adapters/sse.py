@@ -5,6 +5,7 @@ lines are passed over: every vendor puts the type of an event into its data.
 """
 
 import re
+from collections.abc import Callable
 
 DONE = b"data: [DONE]\n\n"
 KEEPALIVE = b": keepalive\n\n"
@@ -71,6 +72,8 @@ class Decoder:
 
     def end(self) -> list[bytes]:
         """The body has ended: an event whose closing blank line is missing counts as complete."""
+        if not self._rest:
+            return []
         rest = bytes(self._rest)
         self._rest.clear()
         return self.take(rest)
@@ -100,6 +103,4 @@ def thinned(whole: bytes) -> bytes:
     return _SAYS_NOTHING.sub(b"", whole) if whole.count(b"\n") * _SHORT > len(whole) else whole
 
 
-def encode(data: bytes) -> bytes:
-    """One event. `data` is JSON on one line."""
-    return b"data: " + data + b"\n\n"
+encode: Callable[[bytes], bytes] = b"data: %b\n\n".__mod__  # one event, of JSON on one line

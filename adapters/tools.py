@@ -39,13 +39,13 @@ class Toolbox(msgspec.Struct, frozen=True):
     legacy: bool
 
 
-_EMPTY = Toolbox((), None, False)
+EMPTY = Toolbox((), None, False)
 
 
 def read(chat: wire.Chat) -> Toolbox:
     """Read the tools and the choice. Raises `Failure` (400) where they contradict each other."""
     if not (chat.tools or chat.functions or chat.tool_choice or chat.function_call):
-        return _EMPTY
+        return EMPTY
     legacy = bool(chat.functions)
     if legacy and chat.tools:
         raise invalid("'functions' and 'tools' cannot both be given; 'functions' is deprecated.", "functions")

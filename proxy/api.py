@@ -6,7 +6,6 @@ The endpoint that carries traffic is a raw ASGI route; the others are ordinary h
 import math
 import time
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any
 
 import structlog
@@ -46,34 +45,41 @@ async def serve(state: State, scope: Scope, receive: Receive, send: Send) -> Non
         body = error_object(_no_such_url(f"Method {down.method} is not allowed here; use POST.", 405))
         await down.answer(405, [(b"content-type", b"application/json"), (b"allow", b"POST")], body)
         return
-    await answer(state, down)
+    await state["answer"](down)
 
 
-def answer(state: State, down: Downstream) -> Coroutine[Any, Any, None]:
-    """A POST. Never raises but for a cancellation from outside."""
-    gate: Gate = state["gate"]
-    return gate.serve(down, partial(_admitted, state, down))
+class Door:
+    """The door of the endpoint that carries traffic, by the configuration that holds now: each request would have to
+    look that up in the state. `anonymous`: nobody needs a key, wherever this process listens."""
 
+    gate: Gate
+    keyring: Keyring
 
-def _admitted(state: State, down: Downstream) -> Caller:
-    """Who asks. Where no key is wanted, any page that a person of this machine visits could spend its money: browsers
-    say where a request comes from, and only they do. A page whose name leads to this machine (DNS rebinding) passes for
-    one of ours; but it calls us by that name."""
-    keyring: Keyring = state["keyring"]
-    caller = keyring.admit(down.header(b"authorization"))
-    if caller is NOBODY:  # as `keyring.open` says, which asks more
-        named = {name: said for name in _BROWSERS if (said := down.header(name.encode())) is not None}
-        rebound = not state.anonymous and not local(named.get("host", ""))
-        if named.keys() != {"host"} and (rebound or ours(named) is False):
-            raise Failure(
-                Kind.CALLER,
-                "This was asked by a page of another site. With client keys (TOLLHOUSE_CLIENT_KEYS), pages that have "
-                "one may ask.",
-                status=403,
-                type="invalid_request_error",
-                code="cross_site_request",
-            )
-    return caller
+    def __init__(self, *, anonymous: bool) -> None:
+        self._anonymous = anonymous
+
+    def answer(self, down: Downstream) -> Coroutine[Any, Any, None]:
+        """A POST. Never raises but for a cancellation from outside."""
+        return self.gate.serve(down, self._admitted)
+
+    def _admitted(self, down: Downstream) -> Caller:
+        """Who asks. Where no key is wanted, any page that a person of this machine visits could spend its money:
+        browsers say where a request comes from, and only they do. A page whose name leads to this machine (DNS
+        rebinding) passes for one of ours; but it calls us by that name."""
+        caller = self.keyring.admit(down.header(b"authorization"))
+        if caller is NOBODY:  # as `keyring.open` says, which asks more
+            named = {name: said for name in _BROWSERS if (said := down.header(name.encode())) is not None}
+            rebound = not self._anonymous and not local(named.get("host", ""))
+            if named.keys() != {"host"} and (rebound or ours(named) is False):
+                raise Failure(
+                    Kind.CALLER,
+                    "This was asked by a page of another site. With client keys (TOLLHOUSE_CLIENT_KEYS), pages that "
+                    "have one may ask.",
+                    status=403,
+                    type="invalid_request_error",
+                    code="cross_site_request",
+                )
+        return caller
 
 
 def _listing(request: Request[Any, Any, Any], state: State) -> list[Listed]:

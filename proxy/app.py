@@ -79,7 +79,8 @@ class Wiring:
         self.engine = Engine(settings, self.estate)
         self.state = self._state()
         self.state["serve"] = partial(api.serve, self.state)
-        self.state["answer"] = partial(api.answer, self.state)
+        self.door = api.Door(anonymous=settings.anonymous)
+        self.state["answer"] = self.door.answer
         self.take(self.engine)
         self.reconfiguration = Reconfiguration(
             self.engine,
@@ -95,8 +96,8 @@ class Wiring:
         """Put an engine in its place. Between two requests: nothing here waits."""
         limits = engine.settings.limits
         self.estate.crowd.limit(limits.concurrent, limits.concurrent_per_key)
-        self.state["gate"] = engine.gate
-        self.state["keyring"] = engine.keyring
+        self.state["gate"] = self.door.gate = engine.gate
+        self.state["keyring"] = self.door.keyring = engine.keyring
         self.state["admin"] = engine.admin
         self.state["listing"] = engine.listing
         self.state["book"] = engine.book

@@ -16,6 +16,7 @@ from adapters.base import Failure, Kind
 from proxy.routing import Candidate
 
 Failed = Sequence[tuple[Candidate, Failure]]
+Ended = Failed | None  # (): not asked, for there was no place for a probe; None: it has answered
 
 
 class Try(msgspec.Struct, frozen=True):
@@ -62,14 +63,16 @@ class RetryBudget:
     def __init__(self, share: float) -> None:
         self._share = share
         self._left = self._RESERVE if share else 0.0
+        self._live = 0  # requests whose share is not yet in it
 
     def earn(self) -> None:
         """A request has come."""
-        left = self._left + self._share
-        self._left = left if left < self._MOST else self._MOST
+        self._live += 1
 
     def spend(self) -> bool:
         """Whether one more may be asked again; if so, that is counted."""
+        self._left = min(self._MOST, self._left + self._live * self._share)
+        self._live = 0
         if self._left < 1:
             return False
         self._left -= 1
@@ -107,12 +110,6 @@ def attempts(order: Sequence[Candidate], *, choosy: bool, rounds: Rounds = ONCE,
         yield Wait(pause)
         n += 1
     return verdict(_able(asked))
-
-
-def opening(order: Sequence[Candidate], hedge: float | None) -> Try:
-    """The first step of a plan for them, before there is one."""
-    second = order[1] if hedge is not None and len(order) > 1 else None
-    return Try(order[0], second, hedge or 0.0)
 
 
 def _curable(failure: Failure, rounds: Rounds) -> bool:

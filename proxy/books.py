@@ -7,27 +7,27 @@ they wait here and in the journal. A store that forgot is told again what this p
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import islice
 
 import msgspec
 import structlog
 
 from proxy.alerts import Alerts
-from proxy.budget import Ask, Granted, Limit, Refused
+from proxy.budget import Ask, Limit, Refused
 from proxy.cost import dollars
 from proxy.journal import Found, Journal, JournalError
-from proxy.journal.scribe import Scribe
+from proxy.journal.scribe import Scribe, turn
 from proxy.ledger import Entry, orphan
 from proxy.metrics import Metrics
 from proxy.spending import Purse
 from proxy.store import Hold, Lost, Recovering, Settlement, Store, StoreError
+from proxy.store.breaker import Breaker
 from proxy.store.patience import Patience, end
 
 _BATCH = 64  # rows that go to the store at once; fewer after a failure: one bad row must not hold up the others
 _GATHER_SECONDS = 0.003  # for more to come, where many are under way: a row by itself costs as much as four together
 _MANY = 8  # of few requests each frees its money at once: the next may need it
 _STORE_SECONDS = 0.25  # a slow store is worse than one that is away
-_BREAK_AFTER = 3  # failures in a row; then nobody asks the store for a moment
-_BREAK_SECONDS = 1.0
 _BEAT_SECONDS = 1.0
 _SWEEP_EVERY = 10  # beats
 _PRUNE_EVERY = 60
@@ -52,14 +52,13 @@ class Books:
         self.store, self.metrics, self.alerts = store, metrics, alerts
         self._scribe = Scribe(journal, lambda act: asyncio.get_running_loop().call_soon(act))
         self._purse = purse
-        self._clock, self._wall = clock, wall
+        self._wall = wall
+        self._breaker = Breaker(clock)
         self._waiting: dict[str, Settlement] = {}  # in the journal when this turn is over, not yet in the store
         self._holds: dict[str, Hold] = {}  # granted, not yet settled; the rows as the journal has them
         self._news, self._lost, self._idle = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._watched: dict[str, asyncio.Future[None]] = {}
-        self._opened = False
-        self._failures, self._closed_until = 0, 0.0
 
     async def open(self) -> None:
         """Take over what processes before us left behind, and connect the store, if it can be had."""
@@ -99,7 +98,7 @@ class Books:
         """Deliver what waits, as far as the store takes it now; the journal keeps the rest."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
-                while self._waiting and self._opened and self._failures < _BREAK_AFTER:
+                while self._waiting and self._breaker.opened and not self._breaker.open:
                     self._idle.clear()
                     self._news.set()
                     await self._idle.wait()
@@ -109,22 +108,20 @@ class Books:
         await self.alerts.close()
         await self.store.close()
 
-    async def hold(self, ask: Ask) -> Granted | Refused:
+    async def hold(self, ask: Ask) -> Hold | Refused:
         """Ask the store, within bounds of time. Raises `StoreError`; then nothing is held.
 
-        A call that was not answered may have taken the money all the same: a row of no cost gives it back.
+        The row of what is held has its time, and as `cost` what the journal would charge if we died. A call that was
+        not answered may have taken the money all the same: a row of no cost gives it back.
         """
-        if not self._opened or self._clock() < self._closed_until:
-            raise StoreError("the store is away")
-        if self._failures >= _BREAK_AFTER:
-            self._closed_until = self._clock() + _BREAK_SECONDS  # one asks for all
+        breaker = self._breaker
+        if not breaker.well:
+            breaker.pass_by()
         try:
             with Patience(_STORE_SECONDS):
                 answer = await self.store.hold(ask)
-        except Recovering:
-            raise
-        except Lost:
-            self._lost.set()
+        except (Lost, Recovering) as error:
+            self._refused(error)
             raise
         except Exception as error:
             self._failed(error)
@@ -133,21 +130,25 @@ class Books:
         except asyncio.CancelledError:
             self._give_up(ask.entry, 499, "client_left")
             raise
-        self._worked()
-        if isinstance(answer, Granted):
-            held = msgspec.structs.replace(ask.entry, at=answer.at, held=answer.amount, cost=answer.amount)
-            self._holds[held.id] = Hold(held, answer.amount)
-            # What takes the store may take us, too: then nobody else would know of this hold.
-            self._scribe.begin(held)
-            try:
-                await asyncio.sleep(0)  # the store answers many at once: they are written at once, too
-            except asyncio.CancelledError:
-                self._give_up(ask.entry, 499, "client_left")
-                raise
+        if not breaker.well:
+            self._worked()
+        if isinstance(answer, Refused):
+            if answer.alert is not None:
+                self.alerts.tell(answer.alert)
+            return answer
+        amount = answer.amount
+        entry = msgspec.structs.replace(ask.entry, at=answer.at, held=amount, cost=amount)
+        self._holds[entry.id] = hold = Hold(entry, amount)
+        # What takes the store may take us, too: then nobody else would know of this hold.
+        self._scribe.begin(entry)
+        try:
+            await turn()  # the store answers many at once: they are written at once, too
+        except asyncio.CancelledError:
+            self._give_up(ask.entry, 499, "client_left")
+            raise
+        if self._scribe.begun:  # the first of them writes for all
             self._scribe.flush()
-        elif answer.alert is not None:
-            self.alerts.tell(answer.alert)
-        return answer
+        return hold
 
     def _give_up(self, entry: Entry, status: int, code: str) -> None:
         now = int(self._wall() * 1000)
@@ -193,7 +194,7 @@ class Books:
             await self._news.wait()
             if len(self._holds) > _MANY and not self._watched and len(self._waiting) < most:
                 await asyncio.sleep(_GATHER_SECONDS)
-            batch = [settlement for _, settlement in zip(range(most), self._waiting.values(), strict=False)]
+            batch = [*islice(self._waiting.values(), most)]
             if not batch:
                 self._news.clear()
                 self._idle.set()
@@ -216,16 +217,17 @@ class Books:
             self._delivered(batch)
 
     def _delivered(self, batch: Sequence[Settlement]) -> None:
+        holds, waiting, watched = self._holds, self._waiting, self._watched
         ended: list[str] = []
         for settlement in batch:
             id = settlement.entry.id
-            self._holds.pop(id, None)
-            if self._waiting.get(id) is not settlement:
+            holds.pop(id, None)
+            if waiting.get(id) is not settlement:
                 continue  # a later row of the same id waits: the true one, behind an orphan's
-            del self._waiting[id]
-            if (future := self._watched.get(id)) is not None and not future.done():
-                future.set_result(None)
+            del waiting[id]
             ended.append(id)
+            if watched and (future := watched.get(id)) is not None and not future.done():
+                future.set_result(None)
         self._scribe.do(self._scribe.journal.delivered, ended)
 
     async def _beat(self) -> None:
@@ -250,13 +252,13 @@ class Books:
                 self._failed(error)
             if self._waiting:
                 self._news.set()
-            self.metrics.store(up=self._opened and not self._failures, undelivered=len(self._waiting))
+            self.metrics.store(up=self._breaker.opened and not self._breaker.failures, undelivered=len(self._waiting))
             await asyncio.to_thread(self._keep, beats)
 
     async def _reopen(self) -> None:
-        if not self._opened:
+        if not self._breaker.opened:
             await self.store.open()
-            self._opened = True
+            self._breaker.opened = True
 
     async def _beat_once(self) -> None:
         await self.store.beat()
@@ -306,15 +308,13 @@ class Books:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        if self._failures == 1:
+        self._breaker.failed()
+        if self._breaker.failures == 1:
             outage = self._purse.rules.on_store_outage if self._purse else "no budgets: traffic flows on"
             why, bug = str(error) or "no answer in time", not isinstance(error, StoreError | TimeoutError)
             structlog.get_logger().error("store away", why=why, outage=outage, exc_info=bug)
-        if self._failures >= _BREAK_AFTER:
-            self._closed_until = self._clock() + _BREAK_SECONDS
 
     def _worked(self) -> None:
-        if self._failures:
+        if self._breaker.failures:
             structlog.get_logger().info("store back", waiting=len(self._waiting))
-        self._failures, self._closed_until = 0, 0.0
+        self._breaker.worked()

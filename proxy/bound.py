@@ -8,6 +8,7 @@ import math
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from adapters import marks
 from adapters.base import Target, Usage
@@ -79,8 +80,9 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
     def amount(self, cap: int) -> int:
         """Nano-dollars, at most, with this output cap; never more than any budget has, however many choices."""
-        micro = self.prompt * self.rate.input + cap * self.choices * self.rate.output
-        return min(MOST, -(-micro // _PER_NANO) + self.rate.units)
+        rate = self.rate
+        amount = -(-(self.prompt * rate.input + cap * self.choices * rate.output) // _PER_NANO) + rate.units
+        return amount if amount < MOST else MOST
 
     def cap(self, amount: int) -> int:
         """The largest output cap that `amount` pays for, at most `most`; below 1 if it does not pay for the prompt."""
@@ -111,7 +113,7 @@ def quoted(
     rate, longest = worst(prompt, price, tier, hints=using), target.max_output
     if predicted:
         rejected = -(-predicted * rate.output // _PER_NANO)
-        rate = msgspec.structs.replace(rate, units=rate.units + rejected)
+        rate = replace(rate, units=rate.units + rejected)
     most = cap if cap and cap < longest else longest
     return Quote(prompt=prompt, rate=rate, choices=choices, most=most, capped=cap is not None)
 
@@ -122,9 +124,10 @@ _COMFORT = 16
 
 def wanted(quote: Quote, rules: Rules, *, tight: bool) -> tuple[int, int, int]:
     """(least, most, share) to ask the store for. Not `tight`: only what costs the client nothing of its answer."""
-    least, most = rules.least_output, quote.amount(quote.most)
-    if not tight:
-        least = quote.most if quote.capped else _COMFORT * rules.least_output
+    most = quote.amount(quote.most)
+    if quote.capped and not tight:
+        return most, most, PART
+    least = rules.least_output if tight else _COMFORT * rules.least_output
     share = PART if quote.capped else rules.share
     return (quote.amount(least) if least < quote.most else most), most, share
 
@@ -161,27 +164,29 @@ def bill(entry: Entry, price: Price | None, held: int, rate: Rate | None, end: E
     What the vendor did not say is estimated on what was heard, never zero; what it may have billed beyond that is
     `unproven`: nobody is charged for it, but the budgets do not give it out again.
     """
-    if end.free:
-        return msgspec.structs.replace(entry, held=held, cost=0)
-    told = end.told
-    usage = end.usage if told and end.usage is not None else _estimate(end)
-    spent = None
-    if price is not None:
-        known = end.cost if usage is end.usage else None
-        spent = cost(usage, price, end.tier) if known is None else known
-        if spent > MOST:
-            spent = MOST  # the stores can add that up
-    said = msgspec.structs.replace(entry, held=held, usage=usage, tier=end.tier, cost=spent, estimated=not told)
+    if not end.sent or end.refused:  # `End.free`
+        return replace(entry, held=held, cost=0)
+    usage, spent = end.usage, end.cost
+    told = end.whole and usage is not None  # `End.told`
+    if usage is None or not told:
+        usage, spent = _estimate(end), None
+    if price is None:
+        spent = None
+    elif spent is None:
+        spent = cost(usage, price, end.tier)
+    if spent is not None and spent > MOST:
+        spent = MOST  # the stores can add that up
+    said = replace(entry, held=held, usage=usage, tier=end.tier, cost=spent, estimated=not told)
     if told or spent is None:
         return said
     if held and not end.beyond:
         spent = min(spent, held)  # more than the bound it cannot be: it was counted with another tokenizer
-    return msgspec.structs.replace(said, cost=spent, unproven=min(max(0, held - spent), _unheard(end, rate, held)))
+    return replace(said, cost=spent, unproven=min(max(0, held - spent), _unheard(end, rate, held)))
 
 
 def _estimate(end: End) -> Usage:
     """The vendor's own counts as far as they go, completed by ours."""
-    told = msgspec.structs.replace(end.usage) if end.usage is not None else Usage()
+    told = replace(end.usage) if end.usage is not None else Usage()
     if told.prompt == 0:
         told.in_text = end.prompt
     if told.completion < end.text + end.reasoning:

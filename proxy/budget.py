@@ -38,7 +38,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.dimension}={self.value}" if self.dimension else ALL
 
 
-class Limit(msgspec.Struct, frozen=True):
+class Limit(msgspec.Struct, frozen=True, cache_hash=True):
     """A budget as it applies to one request: `scope` names one counter of `window`."""
 
     budget: str
@@ -101,7 +101,7 @@ def alert_key(limit: Limit, label: str, percent: int) -> str:
 
 def left(limit: Limit, counter: Counter) -> int:
     """What may still be held under it; below zero after an overrun."""
-    return limit.nano - counter.used - counter.held
+    return limit.nano - counter.spent - counter.unproven - counter.held
 
 
 def grant(ask: Ask, counters: Sequence[Counter]) -> int | Limit:

@@ -10,7 +10,7 @@ from adapters import ADAPTERS
 from adapters.base import NOTHING, Failure, Kind, Target
 from adapters.envelope import Envelope
 from proxy.catalog import REMEMBERED, Catalog, Group, Route
-from proxy.fleet import Fleet, Way
+from proxy.fleet import Fleet, Ways
 from proxy.habits import Habits
 from proxy.health import Standing, ratelimit
 from proxy.pricebook import Pricebook
@@ -25,31 +25,35 @@ _CARRIED = {
 }
 _REFUSES = 1_000  # parameters that a candidate "loses" who would refuse the request
 _DAY = 86_400  # seconds
+_NOBODY = Ways(())
+_NOTHING = (Choice(order=()), Decision(strategy=""))
 
 
 class Known(msgspec.Struct):
     """A name that was asked for before: its route, and what of a choice is the same for each request.
 
-    `choice` is who is asked where all are well: the order of the route. `room`: tokens that all of them have place for.
+    `found` is who is asked where all are well: the order of the route. `room`: tokens that all of them have place for;
+    none, where there is something to weigh.
     """
 
     catalog: Catalog
     route: Route
-    ways: tuple[Way, ...] = ()
-    choice: Choice | None = None  # None: there is something to weigh
-    decision: Decision | None = None
+    ways: Ways = _NOBODY
+    found: tuple[Choice, Decision] = _NOTHING
     room: int = 0
     until: int = 0  # seconds since the epoch: prices change by date
     able: dict[tuple[bool, ...], bool] = {}  # whether all of them can do it
 
     def serves(self, need: Need) -> bool:
         """Whether each of them can do what is needed, with room to spare."""
-        if need.prompt + (need.cap or 0) > self.room or need.least >= self.room or self.choice is None:
+        if need.prompt + (need.cap or 0) > self.room or need.least >= self.room:
             return False
+        if not (need.images or need.audio or need.files or need.tools or need.schema):
+            return True
         marks = (need.images, need.audio, need.files, need.tools, need.schema)
         able = self.able.get(marks)
         if able is None:
-            able = self.able[marks] = not fit(self.choice.order, need, choosy=True)[1]
+            able = self.able[marks] = not fit(self.found[0].order, need, choosy=True)[1]
         return able
 
 
@@ -90,18 +94,19 @@ class Chooser(msgspec.Struct, frozen=True, kw_only=True):
             return None
         if known.until <= when:
             self._learn(known, need, when)
-        choice, decision = known.choice, known.decision
-        if choice is None or decision is None or need.task is not None or not known.serves(need):
+        if need.task is not None or not known.serves(need) or not self.fleet.quiet(known.ways):
             return None
+        return self._within(known, need, caller) if known.ways.limited else known.found
+
+    def _within(self, known: Known, need: Need, caller: str) -> tuple[Choice, Decision] | None:
+        """The same, where a vendor tells its limits: all of them must have room for it now."""
+        choice, decision = known.found
         now = self.fleet.now()
-        if not self.fleet.quiet(known.ways, now):
-            return None
-        for at, way in enumerate(known.ways):
-            if way.limited:
-                candidate = choice.order[at]
+        for at, (candidate, way) in enumerate(zip(choice.order, known.ways.each, strict=True)):
+            if windows := way.windows:
                 expected = self.habits.expect(caller, candidate.model, need.cap)
                 needed = ratelimit.needs(need.prompt, round(expected.output) * need.choices)
-                if ratelimit.ready(way.windows, needed, now) > now:
+                if ratelimit.ready(windows, needed, now) > now:
                     return None
                 if at == 0:  # what it takes of the limits goes by it
                     first = msgspec.structs.replace(candidate, expected=expected)
@@ -115,10 +120,12 @@ class Chooser(msgspec.Struct, frozen=True, kw_only=True):
         if route.auto or route.stand_ins != 1:
             return
         order = tuple(self.candidates(route, need, caller="", when=when))
-        known.ways = tuple(self.fleet.way(candidate.target.provider, candidate.model) for candidate in order)
+        known.ways = Ways([self.fleet.way(candidate.target.provider, candidate.model) for candidate in order])
         known.room = min(candidate.target.context for candidate in order)
-        known.choice = Choice(order=tuple(msgspec.structs.replace(one, standing=Standing()) for one in order))
-        known.decision = Decision(strategy=self.named(route), order=tuple(candidate.name for candidate in order))
+        known.found = (
+            Choice(order=tuple(msgspec.structs.replace(one, standing=Standing()) for one in order)),
+            Decision(strategy=self.named(route), order=tuple(candidate.name for candidate in order)),
+        )
 
     def named(self, route: Route) -> str:
         """The strategy of a route."""

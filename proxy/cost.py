@@ -4,19 +4,21 @@ Money is an integer of nano-dollars. Prices are micro-dollars per million tokens
 is still exact; the sum is divided once, rounded up, here and only here.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import product
-from operator import mul
-from typing import Any
+from operator import attrgetter, mul
 
 import msgspec
+from msgspec.structs import astuple
 
 from adapters.base import Usage
 from proxy.prices import PerUnit, Price, Rates
 
 NANO = 1_000_000_000  # of a dollar
 _PER_MICRO = 1_000  # nano-dollars
-_MILLION = 1_000_000
+_PER_NANO = 1_000  # micro-dollars per million tokens, times tokens
 
 
 def _input(rates: Rates) -> int:
@@ -92,28 +94,38 @@ def cost(usage: Usage, price: Price, tier: str | None = None) -> int:
 
     The tier by length goes by the whole prompt, cached tokens included, and holds for the whole request.
     """
-    uniform = not price.tiers and (not tier or tier not in price.variants)
-    rates = price.per_mtok if uniform else price.rates(usage.prompt, tier)
-    micro: int = sum(map(mul, msgspec.structs.astuple(usage), _figures(price, rates)))
+    step = _step(price, tier, usage.prompt) if tier or price.tiers else _USUAL
+    try:
+        figures: tuple[int, ...] = price.__dict__["_figures"][step]
+    except KeyError:
+        figures = _figures(price, tier, usage.prompt)
+    amount: int = -(-sum(map(mul, astuple(usage), figures)) // _PER_NANO)
     unit = price.per_unit
-    charged = unit.request or usage.web_searches or usage.map_queries
-    fees = _fees(unit, usage.web_searches, usage.map_queries) if charged and usage != _UNUSED else 0
-    return -(-micro * _PER_MICRO // _MILLION) + fees
+    if (unit.request or usage.web_searches or usage.map_queries) and usage != _UNUSED:
+        amount += _fees(unit, usage.web_searches, usage.map_queries)
+    return amount
 
 
-def _figures(price: Price, rates: Rates) -> tuple[int, ...]:
-    """The rate of each field of `Usage`, in their order, 0 of what is no tokens. Those of the usual rates are kept: to
-    look each of them up took as long as all the rest of the sum."""
-    if rates is not price.per_mtok:
-        return _rated(rates)
-    figures: tuple[int, ...] | None = price.__dict__.get("_figures")
-    if figures is None:
-        figures = price.__dict__["_figures"] = _rated(rates)
+def _figures(price: Price, tier: str | None, prompt: int) -> tuple[int, ...]:
+    """The rate of each field of `Usage`, in their order, 0 of what is no tokens. They are kept with the price: to look
+    each of them up took as long as all the rest of the sum."""
+    rates = price.rates(prompt, tier)
+    names = (_BUCKETS.get(field, ("", None))[0] for field in Usage.__struct_fields__)
+    figures = tuple(rate(rates, name) if name else 0 for name in names)
+    price.__dict__.setdefault("_figures", {})[_step(price, tier, prompt)] = figures
     return figures
 
 
-def _rated(rates: Rates) -> tuple[int, ...]:
-    return tuple(rate(rates, _BUCKETS[field][0]) if field in _BUCKETS else 0 for field in Usage.__struct_fields__)
+_above = attrgetter("above_prompt_tokens")
+_USUAL = (None, 0, 0)  # nearly always
+
+
+def _step(price: Price, tier: str | None, prompt: int) -> tuple[str | None, int, int]:
+    """What the rates of a request depend on: the variant, and how many tiers by length it is beyond, of the price and
+    of the variant."""
+    beyond = bisect_left(price.tiers, prompt, key=_above) if price.tiers else 0
+    variant = price.variants.get(tier) if tier else None
+    return (None, beyond, 0) if variant is None else (tier, beyond, bisect_left(variant.tiers, prompt, key=_above))
 
 
 def rate(rates: Rates, name: str) -> int:
@@ -128,19 +140,16 @@ def worst(prompt: int, price: Price, tier: str | None, *, hints: Hints) -> Rate:
     Whoever is asked for `tier` may serve it or the standard one. For each `usage` within `prompt` and `hints`:
     `cost(usage, price, served) <= ceil((prompt * input + completion * output) / 1000) + units`.
     """
-    known: dict[Any, Rate] = price.__dict__.setdefault("_worst", {})  # few: each request asks for one of them
-    variant = price.variants.get(tier) if tier else None
-    if variant is None and not price.tiers:  # nearly always: at one price, however long it is
-        dearest = known.get(hints)
-        if dearest is None:
-            dearest = known[hints] = _dearest(price, (0,), None, hints)
-        return dearest
-    steps = (*price.tiers, *(variant.tiers if variant else ()))
-    lengths = (0, *sorted({step.above_prompt_tokens + 1 for step in steps if step.above_prompt_tokens < prompt}))
-    key = lengths, tier if variant else None, hints
-    if key not in known:
-        known[key] = _dearest(price, *key)
-    return known[key]
+    step = _step(price, tier, prompt) if tier or price.tiers else _USUAL
+    try:
+        dearest: Rate = price.__dict__["_worst"][step, hints]
+    except KeyError:
+        variant = price.variants.get(tier) if tier else None
+        tiers = (*price.tiers, *(variant.tiers if variant else ()))
+        lengths = (0, *sorted({one.above_prompt_tokens + 1 for one in tiers if one.above_prompt_tokens < prompt}))
+        dearest = _dearest(price, lengths, tier if variant else None, hints)
+        price.__dict__.setdefault("_worst", {})[step, hints] = dearest  # few: each request asks for one of them
+    return dearest
 
 
 def _dearest(price: Price, lengths: Sequence[int], tier: str | None, hints: Hints) -> Rate:
@@ -179,11 +188,12 @@ def _fees(unit: PerUnit, searches: int, maps: int) -> int:
     return micro * _PER_MICRO
 
 
+@lru_cache(maxsize=1_024)  # an answer's cost is written twice: for its client, and in the log
 def dollars(nano: int) -> str:
     """Nano-dollars as a decimal of dollars, exactly; `0.000012345`."""
+    if 0 < nano < NANO:  # nearly always
+        return f"0.{nano:09d}".rstrip("0")
     if nano < 0:
         return f"-{dollars(-nano)}"
-    if 0 < nano < NANO:
-        return f"0.{nano:09d}".rstrip("0")
     whole, rest = divmod(nano, NANO)
     return f"{whole}.{rest:09d}".rstrip("0").rstrip(".") if rest else str(whole)

@@ -4,6 +4,9 @@ It protects this process, and counts what this process serves. What a key may ha
 quota, and the turnstile's affair.
 """
 
+import math
+from collections import defaultdict
+
 from adapters.base import Failure, Kind
 
 _AGAIN_SECONDS = 1
@@ -16,18 +19,19 @@ class Crowd:
     """
 
     def __init__(self, most: int | None = None, most_per_key: int | None = None) -> None:
-        self.most, self.most_per_key = most, most_per_key
         self.serving = 0
-        self._of_key: dict[str, int] = {}
+        self._of_key: defaultdict[str, int] = defaultdict(int)
+        self.limit(most, most_per_key)
 
     def limit(self, most: int | None, most_per_key: int | None) -> None:
         """From now on. Nobody who is inside is thrown out."""
-        self.most, self.most_per_key = most, most_per_key
+        self.most = math.inf if most is None else most
+        self.most_per_key = math.inf if most_per_key is None else most_per_key
 
     def enter(self) -> None:
         """One more, whoever it is. Raises `Failure` (503 `overloaded`)."""
-        self.serving += 1
-        if self.most is not None and self.serving > self.most:
+        self.serving = serving = self.serving + 1
+        if serving > self.most:
             raise Failure(
                 Kind.OVERLOADED,
                 f"The proxy is overloaded: it serves {self.most} requests at once. Ask again in a moment.",
@@ -40,8 +44,8 @@ class Crowd:
         """It is one of this key; none is "". Raises `Failure` (429)."""
         if not key:
             return
-        inside = self._of_key[key] = self._of_key.get(key, 0) + 1
-        if self.most_per_key is not None and inside > self.most_per_key:
+        self._of_key[key] = inside = self._of_key[key] + 1
+        if inside > self.most_per_key:
             raise Failure(
                 Kind.CALLER,
                 f"The key `{key}` has {self.most_per_key} requests under way, and may not have more at once.",
@@ -55,6 +59,8 @@ class Crowd:
         """It is over, however it ended; `key` if it had joined one, else ""."""
         self.serving -= 1
         if key:
-            self._of_key[key] -= 1
-            if not self._of_key[key]:
+            inside = self._of_key[key] - 1
+            if inside:
+                self._of_key[key] = inside
+            else:
                 del self._of_key[key]

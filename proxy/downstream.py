@@ -23,6 +23,7 @@ class Downstream:
     started = False  # something has been said: no second answer can be given
     ended = False  # the answer is complete
     left = False  # the client has gone; nobody listens
+    coming = 0.0  # seconds for which its body was waited for
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -36,6 +37,14 @@ class Downstream:
         """The first header of this (lower-case) name."""
         value = self._headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    def raw(self, names: Sequence[bytes]) -> tuple[bytes | None, ...]:
+        """The first header of each of these (lower-case) names, as it came: many at once cost hardly more than one."""
+        return tuple(map(self._headers.get, names))
+
+    def here(self, limit: int) -> bytes | None:
+        """The whole body, if it has come already; else `body` waits for it, and refuses what is too large."""
+        return None
 
     def declared(self, limit: int) -> None:
         """Raises `Failure` (413) if the body is said to be more than `limit` bytes."""

@@ -10,9 +10,9 @@ import msgspec
 
 from adapters import ADAPTERS, Adapter
 from adapters.base import NO_NEEDS, NOTHING, Answer, Call, Failure, Kind, Needs, Stream, Supplies, Target, Usage
-from adapters.heard import Heard
 from adapters.sse import encode as event
 from proxy import headers
+from proxy.attempts import Ended
 from proxy.cost import cost, dollars
 from proxy.downstream import Headers
 from proxy.fleet import Fleet, Ticket
@@ -21,7 +21,7 @@ from proxy.health import Outcome, ratelimit
 from proxy.images import Images
 from proxy.memory import Memory
 from proxy.meter import Meter
-from proxy.routing import Candidate
+from proxy.routing import Candidate, Need
 from proxy.telemetry import HEDGE_LOST, Attempt
 from proxy.timeouts import Timeouts, Timings
 from proxy.toll import Exchange, Toll, Tolls
@@ -60,81 +60,92 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
     habits: Habits
     clock: Callable[[], float]
 
-    async def attempt(self, errand: Errand) -> None:
-        """Ask one candidate. Raises `Failure`; whoever catches it looks at `down.started` before asking another.
+    async def attempt(self, candidate: Candidate, exchange: Exchange, need: Need, *, force: bool = False) -> Ended:
+        """Ask one candidate. Raises its `Failure` only if the client was hearing it.
 
         Whatever happens, the fleet is told how it ended, and so is the record.
         """
-        exchange, candidate = errand.exchange, errand.candidate
+        target, stream = candidate.target, need.stream
+        timings = self.timeouts.of(target)
+        first_byte = timings.first_byte if stream else timings.first_byte_plain
+        needed = ratelimit.needs(need.prompt, int(candidate.expected.output))
+        ticket = await self.fleet.begin(
+            target.provider, candidate.model, needed, first_byte=first_byte, stream=stream, force=force
+        )
+        if ticket is None:
+            return ()
+        errand = Errand(candidate, exchange, ticket, timings)
         began, ended = self.clock(), _LEFT
         outcome, message = "cancelled", None
         try:
-            await self._send(errand)
-            ended = self._well(errand)
+            toll = await self._send(errand)
+            ended = self._well(errand, toll)
             outcome = "ok"
+            return None
         except Failure as failure:
-            self.upstream.conceal(candidate.target.provider, failure)
+            self.upstream.conceal(target.provider, failure)
             outcome, message = failure.kind.value, failure.message
-            if errand.toll is not None:
-                errand.toll.failure = failure
             ended = self._ill(errand, failure)
-            raise
+            if errand.toll is not None and errand.toll is exchange.spoken:
+                raise
+            return [(candidate, failure)]
         except asyncio.CancelledError:
             if errand.toll is not None and exchange.spoken is not None and exchange.spoken is not errand.toll:
                 outcome = HEDGE_LOST
                 self.tolls.lose(errand.toll, exchange)
             raise
         finally:
-            self.fleet.end(errand.ticket, ended)
-            target, record = candidate.target, exchange.record
-            took, at = milliseconds(self.clock() - began), milliseconds(began - record.started)
+            self.fleet.end(ticket, ended)
+            record = exchange.record
+            # Milliseconds, to the microsecond, as everywhere in here: `round` takes four times as long.
+            took = ((self.clock() - began) * 1e6 + 0.5) // 1 / 1e3
+            at = ((began - record.started) * 1e6 + 0.5) // 1 / 1e3
             record.attempts.append(Attempt(target.provider, target.model, outcome, took, message, at, candidate.model))
 
-    def _well(self, errand: Errand) -> Outcome:
-        toll, exchange = errand.toll, errand.exchange
-        assert toll is not None
-        usage = toll.end.usage
-        if usage is not None and toll.end.whole:
-            caller = exchange.entry.user or exchange.entry.key
-            self.habits.learn(caller, errand.candidate.model, usage, exchange.envelope.choices)
-        return Outcome(
-            first=None if toll.first is None else (toll.first - toll.sent) * 1000,
-            whole=(self.clock() - toll.sent) * 1000,
-            tokens=usage.completion if usage is not None else 0,
-            windows=toll.windows,
-        )
+    def _well(self, errand: Errand, toll: Toll) -> Outcome:
+        end, sent, first = toll.end, toll.sent, toll.first
+        if end.whole and end.usage is not None:
+            entry, choices = errand.exchange.entry, errand.exchange.envelope.choices
+            self.habits.learn(entry.user or entry.key, errand.candidate.model, end.usage, choices)
+        speaking, whole = None if first is None else (first - sent) * 1000, (self.clock() - sent) * 1000
+        return Outcome(first=speaking, whole=whole, tokens=toll.tokens, windows=toll.windows)
 
     def _ill(self, errand: Errand, failure: Failure) -> Outcome:
-        windows = errand.toll.windows if errand.toll is not None else {}
+        toll, name, blamed = errand.toll, errand.candidate.name, errand.exchange.blamed
+        if toll is not None:
+            toll.failure = failure
         # However often one request fails at a candidate: it is one witness. What it fails by may be its own.
-        name, blamed = errand.candidate.name, errand.exchange.blamed
         again = name in blamed and failure.kind is not Kind.RATE_LIMITED
         blamed.add(name)
-        return Outcome(failure=failure, left=again, known=errand.candidate.known, windows=windows)
+        return Outcome(failure=failure, left=again, known=errand.candidate.known, windows=toll.windows if toll else {})
 
-    async def _send(self, errand: Errand) -> None:
+    async def _send(self, errand: Errand) -> Toll:
         exchange, target = errand.exchange, errand.candidate.target
+        envelope = exchange.envelope
         adapter = ADAPTERS[target.vendor, "chat"]
-        needs = adapter.needs(exchange.envelope, target)
+        needs = adapter.needs(envelope, target)
         supplies = NOTHING if needs is NO_NEEDS else await self._supplies(needs, target, exchange)
-        call = adapter.request(exchange.envelope, target, supplies)
+        call = adapter.request(envelope, target, supplies)
         began = self.clock()
         try:
             toll = errand.toll = await self.tolls.take(call, target, exchange)
-        finally:
+        except BaseException:
             exchange.held(self.clock() - began)
-        held = toll.held
-        if held.quote is not None and held.cap is not None and held.cap < held.quote.most:
-            errand.cap = held.cap
-            call = adapter.request(exchange.envelope, msgspec.structs.replace(target, cap=held.cap), supplies)
-        toll.sent = self.clock()
-        patience = exchange.deadline - toll.sent
+            raise
+        sent = self.clock()
+        holding = sent - began
+        cap, quote = toll.held.cap, toll.held.quote
+        if cap is not None and quote is not None and cap < quote.most:
+            errand.cap = cap
+            call = adapter.request(envelope, msgspec.structs.replace(target, cap=cap), supplies)
+            sent = self.clock()
+        toll.sent = sent
+        patience = exchange.deadline - sent
         toll.end.sent = patience > 0  # else nothing leaves this house
         self.fleet.sent(errand.ticket)
-        exchange.ask(toll, toll.sent)
-        sending = self.upstream.send(target.provider, call, errand.timings, patience, exchange.passing)
+        exchange.ask(toll, sent, holding)
         try:
-            async with sending as reply:
+            async with self.upstream.send(target.provider, call, errand.timings, patience, exchange.passing) as reply:
                 await self._hear(adapter, reply, call, errand, toll)
         except Failure as failure:
             toll.end.sent &= failure.kind is not Kind.UNREACHABLE
@@ -142,26 +153,26 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             if toll.awaited:
                 exchange.answered(toll, self.clock())
+        return toll
 
     async def _hear(self, adapter: Adapter, reply: Reply, call: Call, errand: Errand, toll: Toll) -> None:
-        exchange = errand.exchange
-        id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
+        exchange, head = errand.exchange, reply.headers
+        id = head.get("x-request-id") or head.get("request-id")
         id = id and self.upstream.concealed(toll.target.provider, id)
-        if headroom := adapter.headroom(reply.headers):
+        if headroom := adapter.headroom(head):
             now = self.fleet.now()
             toll.windows = {kind: ratelimit.told(room, now) for kind, room in headroom.items()}
         if reply.status != 200:
             exchange.record.upstream_id = id
             toll.end.refused = reply.status >= 300  # 201 and the like are no refusals, though no answers either
-            raise adapter.error(reply.status, reply.headers, await reply.body())
+            raise adapter.error(reply.status, head, await reply.body())
         errand.id, errand.connect, errand.first_byte = id, reply.connecting, self.clock() - toll.sent
         if call.reading.stream:
             await self._relay(reply, adapter.stream(call, exchange.stamp), call, errand, toll)
         else:
             body = await reply.body()
             exchange.answered(toll, self.clock())
-            answer = adapter.response(body, call, exchange.stamp)
-            await self._answer(answer, call, errand, toll)
+            await self._answer(adapter.response(body, call, exchange.stamp), call, errand, toll)
 
     async def _supplies(self, needs: Needs, target: Target, exchange: Exchange) -> Supplies:
         """What the translator cannot get for itself."""
@@ -178,46 +189,43 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         states = await self.memory.recall(target.vendor, needs.states) if needs.states else {}
         return Supplies(images=exchange.images, states=states)
 
-    def _speak(self, call: Call, errand: Errand, toll: Toll) -> Headers:
-        """This attempt is the one that the client hears. From here on nobody else is asked."""
+    def _speak(self, call: Call, errand: Errand, toll: Toll, kind: Headers) -> list[tuple[bytes, bytes]]:
+        """This attempt is the one that the client hears. From here on nobody else is asked. `kind`: of the answer."""
         exchange, target = errand.exchange, toll.target
         now = self.clock()
         exchange.speak(toll, now)
         self.fleet.answered(errand.ticket)
         record = exchange.record
-        record.upstream_id = errand.id
-        record.provider, record.served = target.provider, target.model
-        record.warnings = str(call.warnings) if call.warnings else ""
-        record.first_part = milliseconds(now - record.started)
-        record.status = 200
         timings = record.timings
-        timings.connect, timings.first_byte = errand.connect, milliseconds(errand.first_byte)
-        others = timings.queue + timings.hold + timings.vendors
-        ours = now - record.started - exchange.aside - others / 1000
-        timings.overhead = milliseconds(ours) if ours > 0 else 0.0
-        under_way = 1 if len(exchange.tolls) == 1 else exchange.under_way
-        said = headers.answer(record, target, call, errand.cap, under_way=under_way)
-        return [*said, *exchange.more] if exchange.more else said
+        record.status, record.upstream_id = 200, errand.id
+        record.provider, record.served = target.provider, target.model
+        if call.warnings:
+            record.warnings = str(call.warnings)
+        passed = (now - record.started) * 1e6
+        ours = passed - exchange.aside * 1e6 - (timings.queue + timings.hold + timings.vendors) * 1e3
+        record.first_part = (passed + 0.5) // 1 / 1e3
+        timings.overhead = (ours + 0.5) // 1 / 1e3 if ours > 0 else 0.0
+        timings.connect, timings.first_byte = errand.connect, (errand.first_byte * 1e6 + 0.5) // 1 / 1e3
+        under_way = 1 if exchange.race is None else exchange.under_way
+        return [*kind, *headers.answer(record, target, call, errand.cap, under_way=under_way), *exchange.more]
 
     async def _answer(self, answer: Answer, call: Call, errand: Errand, toll: Toll) -> None:
-        end = toll.end
-        usage = toll.believed(answer.usage, errand.exchange.envelope.choices)
-        end.usage, end.tier = usage, answer.service_tier
-        unknown = usage is None or not usage.completion
-        if unknown:
-            toll.body = answer.body
-        if unknown or errand.exchange.keep:
-            toll.heard.add(_as_said(answer.body))
-        end.whole = _told(end.usage, toll.heard)
+        exchange, end, body = errand.exchange, toll.end, answer.body
+        usage = end.usage = toll.believed(answer.usage, exchange.envelope.choices)
+        end.tier, price = answer.service_tier, toll.held.price
+        if not toll.tokens:
+            toll.body = body
+        if not toll.tokens or exchange.keep:
+            toll.heard.add(_as_said(body))
+        end.whole = usage is not None and _told(usage, toll)
         if answer.states:
             await self.memory.remember(toll.target.vendor, answer.states)
-        head = self._speak(call, errand, toll)
-        errand.exchange.record.finish = answer.finish
-        spent = []
-        if end.whole and usage is not None and toll.held.price is not None:
-            nano = end.cost = cost(usage, toll.held.price, answer.service_tier)
-            spent = [(b"x-tollhouse-cost-usd", dollars(nano).encode())]
-        await errand.exchange.down.answer(200, [*headers.JSON, *head, *spent], answer.body)
+        head = self._speak(call, errand, toll, headers.JSON)
+        exchange.record.finish = answer.finish
+        if end.whole and usage is not None and price is not None:
+            nano = end.cost = cost(usage, price, end.tier)
+            head.append((b"x-tollhouse-cost-usd", dollars(nano).encode()))
+        await exchange.down.answer(200, head, body)
 
     async def _relay(self, reply: Reply, stream: Stream, call: Call, errand: Errand, toll: Toll) -> None:
         """Pass a stream on, part by part. Before the first part a failure is raised and nobody is the wiser."""
@@ -226,19 +234,23 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         meter = Meter(toll.held, heard, self.tolls.tokenizer, toll.target)
         try:
             part = await self._opening(reply, stream, toll, exchange.deadline)
-            toll.first = self.clock()
-            exchange.answered(toll, toll.first)
-            reply.begun(exchange.over - toll.first)
-            toll.end.silent = toll.first - toll.sent
-            await down.start(200, [*headers.STREAM, *self._speak(call, errand, toll)])
-            bound = down.bound(exchange.over - toll.first)
+            first = toll.first = self.clock()
+            exchange.answered(toll, first)
+            reply.begun(exchange.over - first)
+            toll.end.silent = first - toll.sent
+            await down.start(200, self._speak(call, errand, toll, headers.STREAM))
+            bound = down.bound(exchange.over - first)
             try:
                 while part:
-                    if stream.done and stream.states:
+                    done = stream.done
+                    if done and stream.states:
                         await self.memory.remember(toll.target.vendor, stream.states)
-                    await down.write(part, more=not stream.done)
-                    if not stream.done and heard.exceeds(meter.enough):
-                        await meter.check()
+                    await down.write(part, more=not done)
+                    if not done:
+                        if heard.exceeds(meter.enough):
+                            await meter.check()
+                    elif stream.failure is None:
+                        break
                     part = await _next(reply, stream)
                     heard.add(part, stream.framing)
                 if not down.ended:
@@ -251,17 +263,20 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                 heard.add(stream.feed(unread))  # the client has not heard it, but the vendor said it
             if toll is exchange.spoken:
                 exchange.record.finish = stream.finish
-            toll.end.beyond, toll.end.tier = meter.beyond, stream.service_tier
-            usage = toll.believed(stream.usage, exchange.envelope.choices)
-            toll.end.usage, toll.end.whole = usage, stream.done and _told(usage, heard)
+            end = toll.end
+            end.beyond, end.tier = meter.beyond, stream.service_tier
+            usage = end.usage = toll.believed(stream.usage, exchange.envelope.choices)
+            end.whole = stream.done and usage is not None and _told(usage, toll)
 
     async def _opening(self, reply: Reply, stream: Stream, toll: Toll, deadline: float) -> bytes:
         """The first part that says something, with all opening words before it."""
+        heard, until = toll.heard, 0.0
         said = await _next(reply, stream)
-        toll.heard.add(said, stream.framing)
-        now = self.clock()
-        until = now + min(_KEPT_SECONDS, (deadline - now) / 2)
-        while not (stream.done or len(said) > _OPENING_BYTES or toll.heard.spoken):
+        heard.add(said, stream.framing)
+        while not (stream.done or len(said) > _OPENING_BYTES or heard.spoken):
+            if not until:
+                now = self.clock()
+                until = now + min(_KEPT_SECONDS, (deadline - now) / 2)
             try:
                 async with asyncio.timeout(until - self.clock()):
                     part = await _next(reply, stream)
@@ -269,19 +284,14 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
                 break
             if not part:
                 break
-            toll.heard.add(part, stream.framing)
+            heard.add(part, stream.framing)
             said += part
         return said
 
 
-def milliseconds(seconds: float) -> float:
-    """The same, to the microsecond. `round` takes three times as long, and each request has nine durations."""
-    return int(seconds * 1e6 + 0.5) / 1000
-
-
-def _told(usage: Usage | None, heard: Heard) -> bool:
+def _told(usage: Usage, toll: Toll) -> bool:
     """Whether this can be all that was used: no prompt is empty, and nobody has spoken in no tokens."""
-    return bool(usage and usage.prompt and (usage.completion or not any(heard.text())))
+    return bool((usage.in_text or usage.prompt) and (toll.tokens or not any(toll.heard.text())))
 
 
 def _as_said(body: bytes) -> bytes:

@@ -7,7 +7,6 @@ answered when its first translated part is in hand; until then the next candidat
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import msgspec
 import structlog
@@ -20,16 +19,14 @@ from adapters.letter import unreadable
 from adapters.sse import encode as event
 from proxy import headers, ledger
 from proxy.auth import NOBODY, Caller, permitted
-from proxy.catalog import LONGEST_NAME
+from proxy.catalog import LONGEST_NAME, REMEMBERED
 from proxy.chooser import Chooser
 from proxy.crowd import Crowd
 from proxy.downstream import Downstream
-from proxy.forward import milliseconds
+from proxy.headers import ASKED, WISHES, Asked, Wishes
 from proxy.ledger import Entry
 from proxy.prompts import answered, shortened
-from proxy.queue import NORMAL, URGENCIES
-from proxy.quota import Entering
-from proxy.routing import TASKS
+from proxy.quota import Entering, Quota
 from proxy.routing.need import need
 from proxy.telemetry import Record, Sink
 from proxy.toll import Exchange
@@ -54,36 +51,42 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], float]  # seconds, monotonic
     wall: Callable[[], float]  # seconds since the epoch
 
-    async def serve(self, down: Downstream, admit: Callable[[], Caller]) -> None:
+    async def serve(self, down: Downstream, admit: Callable[[Downstream], Caller]) -> None:
         """Serve one chat completion. Never raises but for a cancellation from outside."""
         token = next(_tokens)
-        record = Record(f"req_{token}", self.clock(), attempts=[])
+        started = self.clock()
+        record = Record(f"req_{token}", started, attempts=[])
         exchange: Exchange | None = None
         caller = NOBODY
         said: int | None = None  # tokens that it said it would take, since it was let in
         try:
             self.crowd.enter()
-            passing = self._trace(down, record)
-            caller = admit()
+            asked = down.raw(ASKED)
+            passing = self._trace(asked, record) if asked[0] or self.traced else {}
+            caller = admit(down)
             self.crowd.join(caller.key)
-            asked = self.clock()
-            body = await down.body(self.largest_body)
-            coming = self.clock() - asked
-            envelope = seal(body, self.extent)
-            entry = _entry(down, envelope, caller, record)
+            envelope = seal(down.here(self.largest_body) or await self._arrival(down), self.extent)
+            wishes = WISHES[asked[2:], self.longest]
+            entry = _entry(envelope, caller, wishes, record)
             permitted(caller, envelope.model)
             route = self.chooser.route(envelope.model)
             down.watch()
-            stamp = Stamp(f"chatcmpl-{token}", int(self.wall()))
-            patience, endurance = headers.patience(down)
-            deadline = record.started + min(self.longest, patience)
-            over = record.started + min(self.longest, endurance)
-            exchange = Exchange(envelope, stamp, down, record, entry, deadline, over, passing=passing, aside=coming)
-            exchange.keep = bool(self.prompts)
-            if caller.quota:
-                said = await self._enter(caller, exchange)
-            task, urgency = _task(down, envelope), _urgency(down)
-            await self.trips.go(Trip(route=route, exchange=exchange, task=task, urgency=urgency))
+            exchange = Exchange(
+                envelope,
+                Stamp(f"chatcmpl-{token}", int(self.wall())),
+                down,
+                record,
+                entry,
+                started + wishes.patience,
+                started + wishes.endurance,
+                passing=passing,
+                aside=down.coming,
+                keep=self.prompts > 0,
+            )
+            if caller.quota is not None:
+                said = await self._enter(caller, caller.quota, exchange)
+            task = _task(envelope, wishes) if envelope.metadata else wishes.task
+            await self.trips.go(Trip(route=route, exchange=exchange, task=task or None, urgency=wishes.urgency))
         except Failure as failure:
             await _refuse(failure, down, record)
         except asyncio.CancelledError:
@@ -99,16 +102,25 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             self.crowd.leave(caller.key)
             down.unwatch()
-            record.total = milliseconds(self.clock() - record.started)
+            record.total = round((self.clock() - started) * 1000, 3)
             if exchange is not None:
-                self._close(exchange, caller, said)
+                self.trips.close(exchange)
+                if said is not None or self.prompts:
+                    self._close(exchange, caller, said)
             for sink in self.sinks:
                 sink(record)
 
-    def _trace(self, down: Downstream, record: Record) -> Mapping[str, str]:
-        """The trace that the request belongs to, and the headers that take it on."""
-        came = down.header(b"traceparent")
-        trace = parse(came) if came else None
+    async def _arrival(self, down: Downstream) -> bytes:
+        """The body, when it has come; how long that took is neither our time nor a vendor's."""
+        began = self.clock()
+        body = await down.body(self.largest_body)
+        down.coming = self.clock() - began
+        return body
+
+    def _trace(self, asked: Asked, record: Record) -> Mapping[str, str]:
+        """The trace that the request belongs to, by the values of `ASKED`, and the headers that take it on."""
+        came, state = (None if value is None else value.decode("latin-1") for value in asked[:2])
+        trace = parse(came)
         if trace is None and not self.traced:
             return {}
         record.trace = trace.id if trace else os.urandom(16).hex()
@@ -116,28 +128,27 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         record.sampled = trace.sampled if trace else True
         record.span = os.urandom(8).hex() if self.traced else None
         ours = Trace(record.trace, record.span or record.parent or "", record.sampled)
-        return passed(ours, down.header(b"tracestate") if trace else None)
+        return passed(ours, state if trace else None)
 
-    async def _enter(self, caller: Caller, exchange: Exchange) -> int:
+    async def _enter(self, caller: Caller, quota: Quota, exchange: Exchange) -> int:
         """A place within the quota of its key, for so many tokens. Raises `Failure` (429)."""
         said = need(exchange.envelope).prompt
         entering = Entering(
             key=caller.key,
             id=exchange.record.request_id,
-            quota=caller.quota,
+            quota=quota,
             tokens=said,
             seconds=int(self.longest) + 1,
         )
         began = self.clock()
-        exchange.more = ratelimits(await self.turnstile.enter(entering), caller.quota)
+        exchange.more = ratelimits(await self.turnstile.enter(entering), quota)
         exchange.apart(self.clock() - began)
         return said
 
     def _close(self, exchange: Exchange, caller: Caller, said: int | None) -> None:
-        """Settle what is under way, and give the place back. Never waits, never raises."""
+        """Give the place back, and show what was said. Never waits, never raises."""
         record = exchange.record
-        self.trips.close(exchange)
-        if said is not None:
+        if said is not None and caller.quota is not None:
             self.turnstile.leave(caller.key, record.request_id, caller.quota, exchange.tokens(said) - said)
         if self.prompts:
             record.prompt = shortened(exchange.envelope, self.prompts)
@@ -148,51 +159,58 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 def _named() -> Iterator[str]:
     """Random names, of 32 hexadecimal digits: many by one call of the system."""
     while True:
-        many = os.urandom(_NAMES * 16).hex()
-        for at in range(0, len(many), 32):
-            yield many[at : at + 32]
+        yield from os.urandom(_NAMES * 16).hex(" ", 16).split()
 
 
 _NAMES = 64
 _tokens = _named()
-_HEADERS = {name: f"x-tollhouse-{name}".encode() for name in ("user", "agent", "task")}
 
 
-def _said(down: Downstream, envelope: Envelope, name: str, body: Any = None) -> str:
-    """By header, else by the body, else by its metadata."""
-    header = down.header(_HEADERS[name])
-    said = (header and headers.spelled(header)) or body or (envelope.metadata and envelope.metadata.get(name))
-    return ledger.name(said) if said else ""
+class _Models(dict[str, tuple[str, str]]):
+    """What models are called in a record, and in a row, by what clients call them: few, again and again."""
+
+    def __missing__(self, model: str) -> tuple[str, str]:
+        found = model[:LONGEST_NAME], ledger.name(model)
+        if len(model) <= LONGEST_NAME:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[model] = found
+        return found
 
 
-def _task(down: Downstream, envelope: Envelope) -> str | None:
-    """What the request is for; a word that nobody knows is none."""
-    task = _said(down, envelope, "task")
-    return found if task and (found := task.lower()) in TASKS else None
+MODELS = _Models()
 
 
-def _urgency(down: Downstream) -> int:
-    said = down.header(b"x-tollhouse-priority")
-    return NORMAL if said is None else URGENCIES.get(said.strip().lower(), NORMAL)
+def _task(envelope: Envelope, wishes: Wishes) -> str:
+    """What the request is for; "": nobody says, or nobody knows the word."""
+    if wishes.task is not None:
+        return wishes.task
+    return headers.known_task(ledger.name(envelope.metadata.get("task")))
 
 
-def _entry(down: Downstream, envelope: Envelope, caller: Caller, record: Record) -> Entry:
+def _entry(envelope: Envelope, caller: Caller, wishes: Wishes, record: Record) -> Entry:
     """Who spends. What the key says goes before what the request says: nobody spends in another's name."""
-    record.model, record.stream, record.key = envelope.model[:LONGEST_NAME], envelope.stream, caller.key or None
-    user = caller.user or _said(down, envelope, "user", envelope.user)
-    agent = caller.agent or _said(down, envelope, "agent")
-    record.user, record.agent, record.team = user or None, agent or None, caller.team or None
+    key, stream, team = caller.key, envelope.stream, caller.team
+    user, agent = caller.user or wishes.user, caller.agent or wishes.agent
+    if user is None:
+        said = envelope.user or envelope.metadata.get("user")
+        user = ledger.name(said) if said else ""
+    if agent is None:
+        agent = ledger.name(envelope.metadata.get("agent")) if envelope.metadata else ""
+    record.model, asked = MODELS[envelope.model]
+    record.stream, record.key = stream, key or None
+    record.user, record.agent, record.team = user or None, agent or None, team or None
     return Entry(
         id="",
         request=record.request_id,
         provider="",
         model="",
-        asked=ledger.name(envelope.model),
-        key=caller.key,
+        asked=asked,
+        key=key,
         user=user,
         agent=agent,
-        team=caller.team,
-        stream=envelope.stream,
+        team=team,
+        stream=stream,
     )
 
 

@@ -20,12 +20,14 @@ _LEANING = 3.0  # answers that the more general average is worth
 _MOST_ASIDE = 64  # answers
 _HALF_LIFE = 100  # answers of any model, after which those of one count half
 
+_SOON = 7  # answers later, one that stands on `_MOST` has not faded by as much as the next one adds
+
 _Key = tuple[str | None, str | None]  # caller, model; None: any
 
 
 @dataclass(slots=True)  # whose members are set in half the time of a struct's
 class _Habit:
-    """`heard`: answers in all; `at`: how many there had been of any model when this one was last added to."""
+    """`heard`: answers of any model; `at`: how many there had been of any when this one was last added to."""
 
     output: float = 0.0
     cached: float = 0.0
@@ -42,13 +44,16 @@ class _Habit:
 class Habits:
     """One per process. `most` averages are kept; those to which nothing was added for longest go first.
 
-    Answers are laid aside until somebody wants to know: to take in many at once takes half the time for each.
+    Answers are laid aside until somebody wants to know: of many at once, the averages of each caller and model are
+    looked up once.
     """
 
     def __init__(self, most: int = 4_096) -> None:
         self._most = most
         self._known: OrderedDict[_Key, _Habit] = OrderedDict()
-        self._aside: list[tuple[str, str, Usage, int]] = []
+        self._aside: list[tuple[tuple[str, str], Usage, int]] = []
+        # Fewer, where those of one batch could push each other out: each counts in four averages.
+        self._most_aside = max(1, min(_MOST_ASIDE, most // 4))
 
     def expect(self, caller: str, model: str, cap: int | None) -> Expected:
         """Tokens of each choice, at most `cap`, and the cached part of the prompt."""
@@ -68,32 +73,47 @@ class Habits:
 
     def learn(self, caller: str, model: str, usage: Usage, choices: int = 1) -> None:
         """An answer of `choices` choices has come to its end."""
-        self._aside.append((caller, model, usage, choices))
-        if len(self._aside) >= _MOST_ASIDE:
+        self._aside.append(((caller, model), usage, choices))
+        if len(self._aside) >= self._most_aside:
             self._gather()
 
     def _gather(self) -> None:
         """What was laid aside: each answer counts in four averages."""
         aside, self._aside = self._aside, []
-        known = self._known
-        for caller, model, usage, choices in aside:
-            output, prompt = usage.completion / choices, usage.prompt
-            cached = usage.cached / prompt if prompt else 0.0
-            for who in (None, caller):
-                heard = 0
-                for key in ((who, None), (who, model)):
-                    habit = known.get(key)
-                    if habit is None:
-                        habit = known[key] = _Habit(at=heard)
-                    else:
-                        known.move_to_end(key)
-                    weight = 1 + (habit.weight if heard <= habit.at else habit.faded(heard))
-                    if weight > _MOST:
-                        weight = _MOST
-                    habit.weight = weight
-                    habit.output += (output - habit.output) / weight
-                    habit.cached += (cached - habit.cached) / weight
-                    habit.at = heard
-                    heard = habit.heard = habit.heard + 1
-            while len(known) > self._most:
-                known.popitem(last=False)
+        averages: dict[tuple[str, str], tuple[tuple[_Habit, _Habit], ...]] = {}
+        for asked, usage, choices in aside:
+            output = usage.completion / choices
+            cached: float = usage.cached
+            if cached:
+                cached /= usage.prompt
+            pairs = averages.get(asked)
+            if pairs is None:
+                pairs = averages[asked] = self._pairs(*asked)
+            for whole, habit in pairs:
+                weight = whole.weight
+                if weight != _MOST:
+                    weight = whole.weight = min(1 + weight, _MOST)
+                whole.output += (output - whole.output) / weight
+                whole.cached += (cached - whole.cached) / weight
+                heard = whole.heard = whole.heard + 1
+                weight = habit.weight
+                if weight != _MOST or heard - habit.at > _SOON:
+                    weight = habit.weight = min(1 + habit.faded(heard), _MOST)
+                habit.output += (output - habit.output) / weight
+                habit.cached += (cached - habit.cached) / weight
+                habit.at = heard
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+    def _pairs(self, caller: str, model: str) -> tuple[tuple[_Habit, _Habit], ...]:
+        """Everybody's averages and those of the caller, each of any model and of this one: to be added to."""
+        habit = self._habit
+        return (habit((None, None)), habit((None, model))), (habit((caller, None)), habit((caller, model)))
+
+    def _habit(self, key: _Key) -> _Habit:
+        habit = self._known.get(key)
+        if habit is None:
+            habit = self._known[key] = _Habit()
+        else:
+            self._known.move_to_end(key)
+        return habit

@@ -1,10 +1,15 @@
-"""What an answer, or a refusal, says of itself beyond OpenAI's words."""
+"""What a request asks for beyond OpenAI's words, and what an answer, or a refusal, says of itself."""
 
 import math
 from functools import lru_cache
 
+import msgspec
+
 from adapters.base import Call, Failure, Kind, Target
-from proxy.downstream import Downstream, Headers
+from proxy import ledger
+from proxy.downstream import Headers
+from proxy.queue import NORMAL, URGENCIES
+from proxy.routing import TASKS
 from proxy.telemetry import Record
 
 JSON: Headers = ((b"content-type", b"application/json"),)
@@ -22,11 +27,10 @@ def answer(record: Record, target: Target, call: Call, cap: int | None, *, under
 
     `under_way`: attempts that have not ended, this one among them.
     """
-    asked = under_way + (record.asked if record.attempts else 0)
+    asked = under_way + record.asked if record.attempts else under_way
     said = [
         (b"x-request-id", record.request_id.encode()),
-        *_served(target.provider, target.model[:_LONGEST]),
-        (b"x-tollhouse-attempts", b"1" if asked == 1 else b"%d" % asked),
+        *_served(target.provider, target.model, asked),
     ]
     if record.upstream_id:
         said.append((b"x-upstream-request-id", _plain(record.upstream_id)))
@@ -40,8 +44,12 @@ def answer(record: Record, target: Target, call: Call, cap: int | None, *, under
 
 
 @lru_cache(maxsize=1_024)
-def _served(provider: str, model: str) -> Headers:
-    return (b"x-tollhouse-provider", _plain(provider)), (b"x-tollhouse-model", _plain(model))
+def _served(provider: str, model: str, asked: int) -> Headers:
+    return (
+        (b"x-tollhouse-provider", _plain(provider)),
+        (b"x-tollhouse-model", _plain(model)),
+        (b"x-tollhouse-attempts", b"%d" % asked),
+    )
 
 
 def refusal(failure: Failure, record: Record) -> Headers:
@@ -59,20 +67,87 @@ def refusal(failure: Failure, record: Record) -> Headers:
     return [(name.encode(), _plain(value)) for name, value in said.items()]
 
 
-_OWN = b"x-tollhouse-timeout"
-_SDKS = (b"x-stainless-read-timeout", b"x-stainless-timeout")
+def _plain(value: str) -> bytes:
+    """A header's value: names of models and paths of parameters come from outside, and may hold anything."""
+    return value[:_LONGEST].encode("ascii", "replace").translate(_PRINTABLE)
 
 
-def patience(down: Downstream) -> tuple[float, float]:
-    """Seconds for which the client will wait for an answer, by its own word or by its SDK's; and those after which it
-    has no use for the rest of a stream, by its own word only: the timeouts of the SDKs are those of the first byte, or
-    of each one. Without a word for ever."""
-    if (value := down.header(_OWN)) and (own := _seconds(value)) is not None:
-        return own, own
-    for name in _SDKS:
-        if (value := down.header(name)) and (said := _seconds(value)) is not None:
-            return said, math.inf
-    return math.inf, math.inf
+_PRINTABLE = bytes(at if b" "[0] <= at <= b"~"[0] else b"?"[0] for at in range(256))
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What the headers of a request ask for. `user`, `agent`, `task`: who spends, and what for; None: they do not say,
+    so that the body may. `urgency` as `proxy.queue` has it.
+
+    `patience`: seconds for which the client will wait for an answer, by its own word or by its SDK's. `endurance`:
+    those after which it has no use for the rest of a stream, by its own word only: the timeouts of the SDKs are those
+    of the first byte, or of each one. Without a word as long as a request may take.
+    """
+
+    user: str | None
+    agent: str | None
+    task: str | None  # "": a word that nobody knows
+    urgency: int
+    patience: float
+    endurance: float
+
+
+# The headers that say it; behind those of a trace, which is another one each time.
+ASKED = (
+    *(b"traceparent", b"tracestate"),
+    *(b"x-tollhouse-user", b"x-tollhouse-agent", b"x-tollhouse-task", b"x-tollhouse-priority", b"x-tollhouse-timeout"),
+    *(b"x-stainless-read-timeout", b"x-stainless-timeout"),
+)
+Asked = tuple[bytes | None, ...]
+_MOST_KNOWN = 1_024  # of at most `_LONGEST` characters each
+
+
+class _Known(dict[tuple[Asked, float], Wishes]):
+    """Most clients say the same each time: what it means is remembered."""
+
+    def __missing__(self, key: tuple[Asked, float]) -> Wishes:
+        said, longest = key
+        found = _read(longest, *(None if value is None else value.decode("latin-1") for value in said))
+        if sum(len(value) for value in said if value) <= _LONGEST:
+            if len(self) >= _MOST_KNOWN:
+                self.clear()
+            self[key] = found
+        return found
+
+
+# By the values of `ASKED`, without those of the trace, and the seconds that a request may take at most.
+WISHES = _Known()
+
+
+def _read(
+    longest: float, user: str | None, agent: str | None, task: str | None, priority: str | None, *waits: str | None
+) -> Wishes:
+    word = _name(task)
+    own, *sdks = (None if value is None else _seconds(value) for value in waits)
+    return Wishes(
+        user=_name(user),
+        agent=_name(agent),
+        task=word if word is None else known_task(word),
+        urgency=NORMAL if priority is None else URGENCIES.get(priority.strip().lower(), NORMAL),
+        patience=min(longest, next((seconds for seconds in (own, *sdks) if seconds), longest)),
+        endurance=min(longest, own or longest),
+    )
+
+
+def known_task(word: str) -> str:
+    """The task that is meant; "" if nobody knows the word."""
+    return word.lower() if word.lower() in TASKS else ""
+
+
+def _name(value: str | None) -> str | None:
+    """A name as it is counted; None: there is none. It was read as Latin-1, but most write UTF-8, and a name is one
+    name however it came."""
+    if not value:
+        return None
+    try:
+        return ledger.name(value.encode("latin-1").decode())
+    except UnicodeDecodeError:
+        return ledger.name(value)
 
 
 def _seconds(value: str) -> float | None:
@@ -81,21 +156,3 @@ def _seconds(value: str) -> float | None:
     except ValueError:
         return None
     return seconds if seconds > 0 else None
-
-
-def spelled(value: str) -> str:
-    """What a client's header says, read as Latin-1: most write UTF-8, and a name is one name however it came."""
-    try:
-        return value.encode("latin-1").decode()
-    except UnicodeDecodeError:
-        return value
-
-
-def _plain(value: str) -> bytes:
-    """A header's value: names of models and paths of parameters come from outside, and may hold anything."""
-    if value.isascii() and value.isprintable() and len(value) <= _LONGEST:
-        return value.encode()
-    shown = value[:_LONGEST]
-    if not (shown.isascii() and shown.isprintable()):
-        shown = "".join(c if " " <= c <= "~" else "?" for c in shown)
-    return shown.encode()

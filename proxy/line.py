@@ -21,20 +21,25 @@ _pair = b": ".join  # a name and its value
 
 
 class Standing:
-    """The headers that all answers of a moment have, as bytes. uvicorn makes a list of them anew each second."""
+    """What all answers of a moment begin with, as bytes: uvicorn makes a list of their headers anew each second."""
 
     def __init__(self) -> None:
         self._known: Sequence[tuple[bytes, bytes]] | None = None
-        self._lines = b""
+        self._openings: dict[int, bytes] = {}
         self.closes = False  # each answer closes its connection: the process drains
 
-    def lines(self, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Each with its end. A `connection` among them is said by whoever closes it."""
+    def opening(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """The first line of an answer and these headers. A `connection` among them is said by whoever closes it."""
         if headers is not self._known:
             self._known = headers
-            self._lines = b"".join(_pair(one) + b"\r\n" for one in headers if one[0] != b"connection")
+            self._openings = {}
             self.closes = any(name == b"connection" for name, _ in headers)
-        return self._lines
+        return self._openings.get(status) or self._opened(status, headers)
+
+    def _opened(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+        lines = (_pair(one) + b"\r\n" for one in headers if one[0] != b"connection")
+        opening = self._openings[status] = STATUS_LINE[status] + b"".join(lines)
+        return opening
 
 
 class Line(Downstream):
@@ -56,29 +61,24 @@ class Line(Downstream):
     _watched = False  # whoever serves it wants to hear at once that the client leaves
     _head: bytes | None = None  # of a stream: it goes with the first part
 
-    def __init__(self, connection: "Connection", standing: Standing, headers: Headers, *, keep_alive: bool) -> None:
-        self._connection, self._standing = connection, standing
-        self._transport, self._flow = connection.transport, connection.flow
-        self._headers = dict(reversed(headers))
+    def __init__(self, connection: "Connection", keep_alive: bool) -> None:
+        self._connection, self._transport, self._flow = connection, connection.transport, connection.flow
+        self._headers = dict(reversed(connection.headers))
         self._parts: list[bytes] = []
         self.keep_alive = keep_alive
 
     # ---- what the connection tells ----------------------------------------------------------------------------------
 
-    def take(self, part: bytes) -> None:
-        """More of the body. Reading stops while nobody asks for what there is."""
+    def take(self, part: bytes, size: int, whole: bool) -> None:
+        """More of the body, so many bytes; `whole`: that was all of it. Reading stops while nobody asks for what there
+        is."""
         self._parts.append(part)
-        self._size += len(part)
+        self._size += size
+        self._whole = whole
         if self._news is not None:
             self._wake()
-        elif self._size > HIGH_WATER_LIMIT:
+        elif self._size > HIGH_WATER_LIMIT and not whole:
             self._flow.pause_reading()
-
-    def end(self) -> None:
-        """That was all of it."""
-        self._whole = True
-        if self._news is not None:  # costs less than to be told so
-            self._wake()
 
     def leave(self) -> None:
         """The client has gone."""
@@ -94,6 +94,13 @@ class Line(Downstream):
 
     # ---- what is asked by whoever serves it -------------------------------------------------------------------------
 
+    def here(self, limit: int) -> bytes | None:
+        """The whole body, if it has come; None: it is to be waited for, or refused (see `body`)."""
+        if not self._whole or self.disconnected or self._size > limit or self._flow.read_paused:
+            return None
+        parts, self._parts = self._parts, []
+        return b"".join(parts)  # of one part: that part itself
+
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises `Failure` (413) as soon as it is more than `limit` bytes."""
         if self._flow.read_paused:
@@ -103,7 +110,7 @@ class Line(Downstream):
         if self._size > limit:
             raise too_large(limit)
         parts, self._parts = self._parts, []
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
     async def _arrival(self, limit: int) -> None:
         """Until all of it is here, or too much of it."""
@@ -163,16 +170,19 @@ class Line(Downstream):
     def _headed(self, status: int, headers: Headers, end: bytes) -> bytes:
         """A head; `end` is its last line."""
         self.response_started = True
-        standing = self._standing.lines(self._connection.server_state.default_headers)
-        if self._standing.closes and self._connection.cycle is self:  # nobody is in line behind it
+        connection = self._connection
+        standing = connection.standing
+        opening = standing.opening(status, connection.server_state.default_headers)
+        if standing.closes and connection.cycle is self:  # nobody is in line behind it
             self.keep_alive = False
         if not self.keep_alive:
             end = _CLOSE + end
-        return STATUS_LINE[status] + standing + b"\r\n".join([*map(_pair, headers), end])
+        return opening + b"\r\n".join([*map(_pair, headers), end])
 
     def _complete(self) -> None:
         self.response_complete = True
-        self._parts.clear()  # of a body that nobody wanted
+        if self._parts:
+            self._parts.clear()  # of a body that nobody wanted
         if not self.keep_alive:
             self._transport.close()
         self._connection.on_response_complete()
@@ -190,6 +200,7 @@ class Connection(HttpToolsProtocol):
 
     cycle: Any  # of the last request that came: a `Line`, or uvicorn's
     pipeline: Any  # cycles that wait for their turn, and what answers them
+    standing: Standing
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -199,17 +210,15 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 
-    def go_straight(self, answer: Answer, standing: Standing) -> None:
+    def go_straight(self, answer: Answer) -> None:
         """The head of a request is complete; it will be answered on a line."""
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-        line = Line(self, standing, self.headers, keep_alive=keep_alive)
-        waits = self.cycle is not None and not self.cycle.response_complete
-        self.cycle = line
-        if waits:
+        parser, last = self.parser, self.cycle
+        line = self.cycle = Line(self, parser.should_keep_alive() and parser.get_http_version() != "1.0")
+        if last is None or last.response_complete:
+            self._start_straight(line, answer)
+        else:
             self.flow.pause_reading()
             self.pipeline.appendleft((line, answer))
-        else:
-            self._start_asgi_task(line, answer)
 
     def go_uvicorns_way(self) -> None:
         """The head of a request is complete; uvicorn hears all of it now."""
@@ -231,12 +240,16 @@ class Connection(HttpToolsProtocol):
             serving.disconnected = True
             serving.message_event.set()
 
+    def _start_straight(self, line: Line, answer: Answer) -> None:
+        self.serving = line
+        task = line.task = self.loop.create_task(self._serve(line, answer))
+        self.tasks.add(task)
+
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self.serving = cycle
         if isinstance(cycle, Line):
-            cycle.task = self.loop.create_task(self._serve(cycle, app))
-            self.tasks.add(cycle.task)
+            self._start_straight(cycle, app)
         else:
+            self.serving = cycle
             super()._start_asgi_task(cycle, app)
 
     async def _serve(self, line: Line, answer: Answer) -> None:

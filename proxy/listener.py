@@ -4,7 +4,8 @@ uvicorn's protocol, and what it leaves open: how large a head may be, how long a
 long an answer may lie unread, how many connections and how many bytes of bodies there may be at once. What it refuses,
 it refuses in OpenAI's words. Requests that are traffic go past what uvicorn makes of one: see `proxy.line`.
 
-All of it is looked at once in a beat, over all connections: so a request costs no timers, and hardly anything at all.
+All of it is looked at once in a beat, over all connections, and timed from the first beat that sees it: so a request
+costs neither timers nor clocks, and hardly anything at all.
 """
 
 import asyncio
@@ -38,6 +39,9 @@ class _Phase(Enum):
     LINGER = "end"  # it was refused, and may hear why
 
 
+_HEAD, _BODY, _ANSWER, _IDLE, _LINGER = _Phase.HEAD, _Phase.BODY, _Phase.ANSWER, _Phase.IDLE, _Phase.LINGER
+
+
 class _Trailers(list[tuple[bytes, bytes]]):
     """Header lines behind a body are read and dropped: they are no headers (RFC 9110 section 6.5.1), and whoever stands
     in front of us has not looked at them."""
@@ -54,13 +58,14 @@ class House:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.most_head, self.most_bodies = limits.head, limits.bodies  # bytes
         self.standing = Standing()
         self.bodies = 0  # bytes of requests that are not answered yet
         self.patience = {  # seconds
-            _Phase.IDLE: _IDLE_SECONDS,
-            _Phase.HEAD: limits.head_seconds,
-            _Phase.BODY: limits.body_seconds,
-            _Phase.LINGER: _LINGER_SECONDS,
+            _IDLE: _IDLE_SECONDS,
+            _HEAD: limits.head_seconds,
+            _BODY: limits.body_seconds,
+            _LINGER: _LINGER_SECONDS,
         }
         self._beat = min(_BEAT_SECONDS, *(seconds / 2 for seconds in (*self.patience.values(), limits.unread_seconds)))
         self._looking: asyncio.TimerHandle | None = None
@@ -85,10 +90,15 @@ class Listener(Connection):
     house: ClassVar[House]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # What one read brings of a body. The parser, made with the rest, takes this built-in method as it is: cheaper
+        # than a call of a function of ours for each part.
+        self._arrived: list[bytes] = []
+        self.on_body = self._arrived.append  # type: ignore[method-assign, assignment]  # that is how the parser is told
         super().__init__(*args, **kwargs)
-        self._phase = _Phase.HEAD
-        self._since = 0.0  # seconds, by the loop's clock: when this phase began
-        self._now = 0.0  # when something was read
+        self.standing = self.house.standing
+        self._phase = _HEAD
+        self._seen: tuple[_Phase, Any] | None = None  # what the last beat saw: the phase, and of which request
+        self._since = 0.0  # seconds, by the loop's clock: the first beat that saw it
         self._read = 0  # bytes of this head, and perhaps of what came with it
         self._body = 0  # bytes of bodies that count among the house's
         self._failure: Failure | None = None  # why what is being parsed cannot be had
@@ -100,7 +110,6 @@ class Listener(Connection):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self.transport = Outgoing(transport, self.loop)  # type: ignore[assignment]  # all that it is asked, it is
-        self._since = self.loop.time()
         self.house.watch(self.connections, self.loop)
         if len(self.connections) > self.house.limits.connections:
             self._refuse(_overloaded("There are too many connections."))
@@ -110,80 +119,89 @@ class Listener(Connection):
         self._forget_body()
         # uvicorn tells the last request that came; the one that is being served may be another, with others behind it.
         self.leave()
-        self.cycle = self.serving = None  # which know us: nothing is left for the collector
+        self.cycle = self.serving = self._seen = None  # which know us: nothing is left for the collector
 
     def data_received(self, data: bytes) -> None:
-        self._now = self.loop.time()
-        if self._phase is _Phase.IDLE:
-            self._phase, self._since = _Phase.HEAD, self._now
-            self._read = 0
-        elif self._phase is _Phase.LINGER:
+        phase = self._phase
+        if phase is _IDLE:
+            self._phase = _HEAD
+            self._read = len(data)
+        elif phase is _LINGER:
             return
-        self._read += len(data)
+        else:
+            self._read += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:  # by itself, or because we have told it to
+            if self._arrived:
+                self._deliver(False)
+        except (httptools.HttpParserError, Failure):  # by itself, or because we have told it to
             message = "Invalid HTTP request received."
             refused = Failure(Kind.CALLER, message, status=400, type=_CALLER, code="invalid_http")
             self._refuse(self._failure or refused)
         except httptools.HttpParserUpgrade:
             self._serve_all_the_same()
-        if self._phase is _Phase.HEAD and self._read > self.house.limits.head:
+        if self._phase is _HEAD and self._read > self.house.most_head:
             self._refuse(self._too_large())
 
     # ---- the parser -------------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self.url, self.headers = b"", []
-        if self._phase is not _Phase.HEAD:  # behind another one, in the same read
-            self._phase, self._since = _Phase.HEAD, self._now
+        self.url = b""
+        self.headers = []
+        self._phase = _HEAD  # it may be behind another one, in the same read
 
     def on_headers_complete(self) -> None:
-        limit = self.house.limits.head
+        limit = self.house.most_head
         if self._read > limit and self._size() > limit:
             self._failure = self._too_large()
             raise self._failure
         answer = self.straight.get(self.url)
         if answer is not None and self.parser.get_method() == b"POST":
-            self.go_straight(answer, self.house.standing)
+            self.go_straight(answer)
         else:
             self.go_uvicorns_way()
         self.headers = _TRAILERS
         self._read = 0
-        self._phase, self._since = _Phase.BODY, self._now
-
-    def on_body(self, body: bytes) -> None:
-        cycle = self.cycle
-        if cycle.response_complete:
-            return
-        if isinstance(cycle, Line):
-            cycle.take(body)
-        else:
-            super().on_body(body)
-        self._body += len(body)
-        self.house.bodies += len(body)
-        if self.house.bodies > self.house.limits.bodies:
-            self._failure = _overloaded("Too much is being sent to it at once.")
-            raise self._failure
+        self._phase = _BODY
 
     def on_message_complete(self) -> None:
-        cycle = self.cycle
+        self._deliver(True)
+        self._phase = _IDLE if self.cycle.response_complete else _ANSWER
+
+    def _deliver(self, whole: bool) -> None:
+        """Hand on what has come of a body; `whole`: that was all of it."""
+        cycle, house = self.cycle, self.house
+        body = b"".join(self._arrived)  # of one part: that part itself
+        self._arrived.clear()
+        if cycle.response_complete:
+            return
+        size = len(body)
+        self._body += size
+        house.bodies += size
+        if house.bodies > house.most_bodies:
+            self._failure = _overloaded("Too much is being sent to it at once.")
+            raise self._failure
         if isinstance(cycle, Line):
-            cycle.end()
+            cycle.take(body, size, whole)
         else:
-            super().on_message_complete()
-        self._phase, self._since = (_Phase.IDLE if cycle.response_complete else _Phase.ANSWER), self._now
+            super().on_body(body)
+            if whole:
+                super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        self._forget_body()
-        self.server_state.total_requests += 1
+        self.house.bodies -= self._body
+        self._body = 0
+        if self.flow.read_paused or self.pipeline:
+            self._go_on()
+        if self._phase is _ANSWER and self.cycle.response_complete:
+            self._phase = _IDLE
+
+    def _go_on(self) -> None:
+        """With what had to wait for an answer."""
         if not self.transport.is_closing():
-            if self.flow.read_paused:
-                self.flow.resume_reading()
+            self.flow.resume_reading()
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
-        if self._phase is _Phase.ANSWER and self.cycle.response_complete:
-            self._phase, self._since = _Phase.IDLE, self.loop.time()
 
     def _serve_all_the_same(self) -> None:
         """An upgrade is not to be had. The request is served as it is, as RFC 9110 section 7.8 has it; the parser takes
@@ -197,12 +215,13 @@ class Listener(Connection):
 
     def look(self, now: float) -> None:
         """Whether it is over with this connection. Called once in a beat."""
-        seconds = self.house.patience.get(self._phase, math.inf)
-        if self.flow.read_paused:
-            self._since = now  # it is we who do not read
+        phase, seen = self._phase, (self._phase, self.cycle)
+        seconds = self.house.patience.get(phase, math.inf)
+        if seen != self._seen or self.flow.read_paused:  # it goes on; or it is we who do not read
+            self._seen, self._since = seen, now
         elif now - self._since > seconds:
-            late = self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and self._read)
-            self._refuse(_slow(self._phase.value, seconds) if late else None)
+            late = phase is _BODY or (phase is _HEAD and self._read)
+            self._refuse(_slow(phase.value, seconds) if late else None)
         self._look_unread(now)
 
     def _look_unread(self, now: float) -> None:
@@ -219,10 +238,6 @@ class Listener(Connection):
     def _over(self) -> bool:
         """Nothing is being answered."""
         return self.serving is None or self.serving.response_complete
-
-    def _enter(self, phase: _Phase) -> None:
-        self._phase = phase
-        self._since = self.loop.time()
 
     def _size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + _PER_HEADER for name, value in self.headers)
@@ -249,7 +264,7 @@ class Listener(Connection):
         if failure.retry_after is not None:
             lines.append(b"retry-after: %d" % failure.retry_after)
         self.transport.write(STATUS_LINE[failure.status] + b"\r\n".join(lines) + b"\r\n\r\n" + body)
-        self._enter(_Phase.LINGER)
+        self._phase = _LINGER
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()  # to close it at once, with bytes unread, would take the answer back

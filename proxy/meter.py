@@ -16,12 +16,13 @@ class Meter:
 
     def __init__(self, held: Held, heard: Heard, tokenizer: Tokenizer, target: Target) -> None:
         self._heard, self._tokenizer, self._model = heard, tokenizer, target.model
-        self._most = 2**63
-        if held.cap is not None and held.quote is not None:
-            paid = held.cap * held.quote.choices
-            self._most = paid + paid // 4 + 64  # another tokenizer than the vendor's may count that much more
+        cap, quote, most = held.cap, held.quote, 2**63
+        if cap is not None and quote is not None:
+            paid = cap * quote.choices
+            most = paid + paid // 4 + 64  # another tokenizer than the vendor's may count that much more
+        self._most = most
         # So many bytes cannot be more tokens; or are hardly ever.
-        self.enough = self._next = self._most * (_OFTEN if target.provider == target.vendor else 1)
+        self.enough = self._next = most * _OFTEN if target.provider == target.vendor else most
         self.beyond = False
 
     async def check(self) -> None:

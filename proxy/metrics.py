@@ -6,11 +6,14 @@ docs/telemetry.md is made of it.
 """
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter as Bag
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple, get_args
 
-from msgspec import to_builtins
+from msgspec.structs import astuple
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -28,11 +31,12 @@ from proxy.health import Cell, circuit
 from proxy.health.circuit import State
 from proxy.ledger import Entry
 from proxy.routing.candidate import OTHER
-from proxy.tallies import Count, Counter, Histogram, Spread
+from proxy.tallies import Counter, Histogram
 from proxy.telemetry import HEDGE_LOST, Attempt, Record
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-TOKENS = tuple(bucket for bucket in Usage.__struct_fields__ if bucket not in ("web_searches", "map_queries"))
+_USED = Usage.__struct_fields__
+TOKENS = tuple(bucket for bucket in _USED if bucket not in ("web_searches", "map_queries"))
 _TOKENS = frozenset(TOKENS)
 STATES: tuple[State, ...] = get_args(State)
 HEDGES = ("won", "lost", "failed")  # the second one answered, the first one did, nobody did
@@ -42,6 +46,8 @@ _UNBLAMED = frozenset({"ok", "cancelled", HEDGE_LOST})
 _MOST_CODES = 64  # of refusals; ours are fewer
 _MOST_ASIDE = 64  # records, and rows
 _MILLI = 1_000
+_ATTEMPTS, _TRIED = attrgetter("attempts"), attrgetter("provider", "counted", "outcome")
+_ENDED = attrgetter("status", "stream")
 
 # Seconds. A whole answer may take minutes, a first token hardly ever a minute, our own part a millisecond.
 WHOLE = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -109,15 +115,6 @@ LABELS: dict[str, tuple[str, ...]] = {
 }
 
 
-class _Model(NamedTuple):
-    """What is counted for one model of one provider."""
-
-    spend: Count
-    first: Spread
-    total: Spread
-    unpriced: Count
-
-
 class _Children(dict[tuple[Any, ...], Any]):
     """Children of metrics, by the metric's name and the values of its labels; made when they are first asked for."""
 
@@ -135,9 +132,8 @@ class Metrics:
     """One per process; used on the event loop, but for `text` and `lost`, which may be called in any thread. Replicas
     and workers count each their own: Prometheus adds them up.
 
-    `record` is a `Sink`; `observe` is told each row of the ledger. Both are laid aside and counted many at once, which
-    takes half the time: nobody looks before the `text` is asked for. `budgets`, `circuits` and `gauges` are told just
-    before that.
+    `record` is a `Sink`; `observe` is told each row of the ledger. Both are laid aside and counted many at once: nobody
+    looks before the `text` is asked for. `budgets`, `circuits` and `gauges` are told just before that.
     """
 
     def __init__(self) -> None:
@@ -145,21 +141,19 @@ class Metrics:
         self._made: dict[str, Any] = {}
         for name, metric in METRICS.items():
             more = {"buckets": metric.buckets} if metric.buckets else {}
-            made = _KINDS[metric.kind](
-                f"tollhouse_{name}", metric.meaning, metric.labels, registry=self._registry, **more
-            )
-            self._made[name] = made
+            told = f"tollhouse_{name}", metric.meaning, metric.labels
+            self._made[name] = _KINDS[metric.kind](*told, registry=self._registry, **more)
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
         self._made["build_info"].labels(__version__).set(1)
         self._overhead, self._hold, self._queue = (
             self._made[f"{name}_seconds"].labels() for name in ("overhead", "hold", "queue")
         )
+        self._histograms = [made for made in self._made.values() if isinstance(made, Histogram)]
         self._children = _Children(self._made)
-        self._of_model: dict[tuple[str, str], _Model] = {}
         self._codes: set[str] = set()
-        self._records: deque[Record] = deque()  # laid aside, as are
-        self._rows: deque[Entry] = deque()
+        self._records: list[Record] = []  # laid aside, as are
+        self._rows: list[Entry] = []
         self._threads = threading.Lock()
 
     # ---- as it happens ------------------------------------------------------------------------------------------
@@ -181,39 +175,46 @@ class Metrics:
             self._gather()
 
     def _gather(self) -> None:
-        """Count what was laid aside. One at a time: who asks for the `text` has a thread of his own."""
+        """Count what was laid aside. The `text` is asked for in another thread: meanwhile the lists may grow."""
         with self._threads:
-            while self._records:
-                self._over(self._records.popleft())
-            while self._rows:
-                self._booked(self._rows.popleft())
+            records, rows = self._records[:], self._rows[:]
+            del self._records[: len(records)], self._rows[: len(rows)]
+            self._over(records)
+            by_model = defaultdict[tuple[str, str], list[Entry]](list)
+            for row in rows:
+                by_model[row.provider, OTHER if row.price is None else row.model].append(row)
+            for named, its in by_model.items():
+                self._booked(named, its)
 
-    def _over(self, record: Record) -> None:
-        attempts, timings = record.attempts, record.timings
+    def _over(self, records: Sequence[Record]) -> None:
+        for tried, number in Bag(map(_TRIED, chain.from_iterable(map(_ATTEMPTS, records)))).items():
+            self._children["attempts_total", *tried].value += number
+        timings = [record.timings for record in records]
+        self._queue.take([each.queue / _MILLI for each in timings if each.queue])
+        self._hold.take([each.hold / _MILLI for each in timings if each.hold])
+        self._overhead.take([each.overhead / _MILLI for each in timings if each.overhead is not None])
+        firsts = defaultdict[tuple[str, str], list[float]](list)
+        for record in records:
+            first = record.timings.first_byte
+            if first is not None and (answered := _answered(record)) is not None:
+                firsts[answered.provider, answered.counted].append(first / _MILLI)
+            if record.code is not None or len(record.attempts) > 1 or _hedged(record):
+                self._odd(record)
+        for named, seconds in firsts.items():
+            self._children["vendor_first_byte_seconds", *named].take(seconds)
+
+    def _odd(self, record: Record) -> None:
+        """What else there is to be counted of a request that failed, or was tried more than once."""
+        attempts, answered = record.attempts, _answered(record)
         if record.code is not None and record.numbered <= sum(attempt.outcome in _UNPAID for attempt in attempts):
             self._children["requests_refused_total", self._code(record.code)].inc()
         for at, attempt in enumerate(attempts):
-            self._children["attempts_total", attempt.provider, attempt.counted, attempt.outcome].value += 1
-            if at and any(_same(before, attempt) for before in attempts[:at]):
+            if any(_same(before, attempt) for before in attempts[:at]):
                 self._children["retries_total", attempt.provider, attempt.counted].inc()
-        if timings.queue:
-            self._queue.observe(timings.queue / _MILLI)
-        if timings.hold:
-            self._hold.observe(timings.hold / _MILLI)
-        if timings.overhead is not None:
-            self._overhead.observe(timings.overhead / _MILLI)
-        if record.decision is not None and record.decision.hedged:
-            self._children["hedges_total", _hedge(record)].inc()
-        if record.provider is not None and (answered := _answered(record)) is not None:
-            self._answered(record, answered)
-
-    def _answered(self, record: Record, answered: Attempt) -> None:
-        named = answered.provider, answered.counted
-        if record.timings.first_byte is not None:
-            self._children["vendor_first_byte_seconds", *named].observe(record.timings.first_byte / _MILLI)
-        attempts = record.attempts
-        if len(attempts) > 1 and any(one.outcome not in _UNBLAMED and not _same(one, answered) for one in attempts):
-            self._children["fallbacks_total", *named].inc()
+        if _hedged(record):
+            self._children["hedges_total", _hedge(record, answered)].inc()
+        if answered is not None and any(one.outcome not in _UNBLAMED and not _same(one, answered) for one in attempts):
+            self._children["fallbacks_total", answered.provider, answered.counted].inc()
 
     def _code(self, code: str) -> str:
         if code not in self._codes and len(self._codes) < _MOST_CODES:
@@ -234,26 +235,19 @@ class Metrics:
         with self._threads:
             self._made["telemetry_lost_total"].labels(signal).inc(number)
 
-    def _booked(self, entry: Entry) -> None:
-        named = entry.provider, OTHER if entry.price is None else entry.model
-        of_model = self._of_model.get(named) or self._model(named)
-        if entry.cost is None:
-            of_model.unpriced.inc()
-        elif entry.cost > 0:
-            of_model.spend.value += entry.cost / NANO
-        for kind, count in to_builtins(entry.usage).items():  # only what is not 0: two of fifteen
-            if kind in _TOKENS:
-                self._children["tokens_total", *named, kind].value += count
-        if entry.last and not entry.orphan:
-            self._children["requests_total", *named, entry.status, entry.stream].value += 1
-            of_model.total.observe(entry.total / _MILLI)
-            if entry.first is not None:
-                of_model.first.observe(entry.first / _MILLI)
-
-    def _model(self, named: tuple[str, str]) -> _Model:
-        names = "spend_dollars_total", "first_part_seconds", "request_seconds", "requests_unpriced_total"
-        found = self._of_model[named] = _Model(*(self._children[name, *named] for name in names))
-        return found
+    def _booked(self, named: tuple[str, str], rows: Sequence[Entry]) -> None:
+        child = self._children
+        costs = [row.cost for row in rows if row.cost is not None]
+        child["requests_unpriced_total", *named].value += len(rows) - len(costs)
+        child["spend_dollars_total", *named].value += sum(costs) / NANO
+        for kind, number in zip(_USED, map(sum, zip(*[astuple(row.usage) for row in rows], strict=True)), strict=True):
+            if number and kind in _TOKENS:
+                child["tokens_total", *named, kind].value += number
+        over = [row for row in rows if row.last and not row.orphan]
+        for how, number in Bag(map(_ENDED, over)).items():
+            child["requests_total", *named, *how].value += number
+        child["request_seconds", *named].take([row.total / _MILLI for row in over])
+        child["first_part_seconds", *named].take([row.first / _MILLI for row in over if row.first is not None])
 
     # ---- as it is when somebody asks ----------------------------------------------------------------------------
 
@@ -296,6 +290,9 @@ class Metrics:
     def text(self) -> bytes:
         """All of it, in Prometheus' text format (`CONTENT_TYPE`)."""
         self._gather()
+        with self._threads:
+            for histogram in self._histograms:
+                histogram.settle()
         return generate_latest(self._registry)
 
 
@@ -311,8 +308,11 @@ def _answered(record: Record) -> Attempt | None:
     return None
 
 
-def _hedge(record: Record) -> str:
-    answered = _answered(record)
+def _hedged(record: Record) -> bool:
+    return record.decision is not None and record.decision.hedged
+
+
+def _hedge(record: Record, answered: Attempt | None) -> str:
     if answered is None:
         return "failed"
     # Who was asked before the one that answered, and was still under way when that was asked, was the first of the two.

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
+from operator import attrgetter
 
 from adapters.base import Kind
 from proxy.health.cell import EFFECTS
@@ -15,35 +17,31 @@ _OURS = frozenset({Kind.BUDGET.value, Kind.STORE.value})  # attempts that never 
 _FAILURES = frozenset(kind.value for kind, row in EFFECTS.items() if kind and _ILL & set(row.values())) | {
     Kind.RATE_LIMITED.value
 }
+_ERROR, _FAILED = 400, 500
+_ATTEMPTS, _TRIED, _COST = attrgetter("attempts"), attrgetter("provider", "outcome"), attrgetter("cost_nano")
 
 
 def of(records: Sequence[Record]) -> Minute:
     """The sums of requests that ended in one minute."""
     attempts, failures = Counter[str](), Counter[str]()
-    errors = failed = cost = retries = hedges = 0
+    for (provider, outcome), number in Counter(map(_TRIED, chain.from_iterable(map(_ATTEMPTS, records)))).items():
+        if outcome not in _OURS:
+            attempts[provider] += number
+            if outcome in _FAILURES:
+                failures[provider] += number
+    ill = [record.status or 0 for record in records if record.code or (record.status or 0) >= _ERROR]
+    retries = hedges = 0
     for record in records:
-        status, decision = record.status or 0, record.decision
-        if record.code or status >= 400:
-            errors += 1
-            failed += status >= 500
-        cost += record.cost_nano or 0
-        reached = 0
-        for attempt in record.attempts:
-            if attempt.outcome not in _OURS:
-                reached += 1
-                attempts[attempt.provider] += 1
-                if attempt.outcome in _FAILURES:
-                    failures[attempt.provider] += 1
-        if reached > 1:
-            retries += reached - 1
-        if decision is not None and decision.hedged:
-            hedges += 1
-            retries -= reached > 1  # the second leg is none
+        decision = record.decision
+        hedged = decision is not None and decision.hedged
+        if hedged or len(record.attempts) > 1:
+            retries += max(0, record.asked - 1 - hedged)  # the second leg is none
+            hedges += hedged
     return Minute(
         requests=len(records),
-        errors=errors,
-        failed=failed,
-        cost=cost,
+        errors=len(ill),
+        failed=sum([status >= _FAILED for status in ill]),
+        cost=sum(filter(None, map(_COST, records))),
         retries=retries,
         hedges=hedges,
         attempts=attempts,

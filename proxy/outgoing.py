@@ -8,18 +8,17 @@ looks. It costs who is alone one more turn of the loop, some microseconds.
 import asyncio
 from typing import Any
 
-_AT_ONCE = 64 * 1024  # bytes: so much is a write of its own, and is not kept here besides
-_COPIED = 16 * 1024  # bytes: fewer are cheaper put together than handed over one by one
+_AT_ONCE = 64 * 1024  # bytes: so much is a write of its own, so that whoever writes hears when to wait
 
 
 class Outgoing:
     """A transport that hands over what is written when the turn is over. All else is the transport's own: what ends the
     writing hands over what there is before it does, but `abort`."""
 
-    __slots__ = ("_loop", "_parts", "_transport", "is_closing")
+    __slots__ = ("_call_soon", "_parts", "_transport", "is_closing")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+        self._transport, self._call_soon = transport, loop.call_soon
         self._parts: list[bytes] = []
         self.is_closing = transport.is_closing
 
@@ -31,26 +30,24 @@ class Outgoing:
         if len(data) >= _AT_ONCE:
             self.flush()
             self._transport.write(data)
-        elif data:
-            if not self._parts:
-                self._loop.call_soon(self.flush)
-            self._parts.append(data)
+            return
+        parts = self._parts
+        if not parts:
+            self._call_soon(self.flush)
+        parts.append(data)
 
     def flush(self) -> None:
         """Hand over what there is, now."""
-        parts, self._parts = self._parts, []
-        if not parts or self.is_closing():  # nobody would hear it, and a closed transport raises
-            return
-        if len(parts) == 1:
-            self._transport.write(parts[0])
-        elif sum(map(len, parts)) <= _COPIED:
-            self._transport.write(b"".join(parts))
-        else:
-            self._transport.writelines(parts)
+        parts = self._parts
+        if parts:
+            self._parts = []
+            if not self.is_closing():  # nobody would hear it, and a closed transport raises
+                self._transport.writelines(parts)
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the kernel has not taken."""
-        return sum(map(len, self._parts)) + self._transport.get_write_buffer_size()
+        size = self._transport.get_write_buffer_size()
+        return size + sum(map(len, self._parts)) if self._parts else size
 
     def write_eof(self) -> None:
         """Nothing more will be written."""

@@ -9,7 +9,6 @@ import asyncio  # it tells and listens in the background, as the fleet does
 import heapq
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 
 import msgspec
 import structlog
@@ -42,6 +41,7 @@ _MOST_ASIDE = 256  # requests; fewer than are remembered in any case
 _LINE = "line"
 _HOUR = 3_600_000  # milliseconds
 _MILLI = 1_000
+_MINUTE = MINUTE / _MILLI  # seconds
 _NOTHING = Counter()
 
 
@@ -88,7 +88,8 @@ class Pulse:
         self._key = f"{PREFIX}{replica}"
         self._own = Series()
         self._dirty = False
-        self._aside: list[tuple[float, Record]] = []  # with the time at which each was over
+        self._aside: list[Record] = []  # all of one minute:
+        self._begun = self._ends = 0.0  # from then on, until then; seconds since the epoch
         self._serial = 0  # of our notice
         self._others: dict[str, tuple[int, Series]] = {}  # by key: the serial number, and what stands there
         self._complained: set[str] = set()
@@ -123,16 +124,22 @@ class Pulse:
 
     def __call__(self, record: Record) -> None:
         """Count a request that is over."""
-        self._aside.append((self._wall(), record))
+        at = self._wall()
+        if not self._begun <= at < self._ends:
+            self._gather()
+            self._begun = at // _MINUTE * _MINUTE
+            self._ends = self._begun + _MINUTE
+        self._aside.append(record)
         if len(self._aside) >= _MOST_ASIDE:
             self._gather()
 
     def _gather(self) -> None:
-        """Count what was laid aside: many requests of one minute are added up once."""
-        aside, self._aside = self._aside, []
-        self._dirty = self._dirty or bool(aside)
-        for minute, group in groupby(aside, key=_minute):
-            self._own = self._own.trimmed(minute * MINUTE).add(minute, of([record for _, record in group]))
+        """Count what was laid aside: requests of one minute are added up once."""
+        if self._aside:
+            aside, self._aside = self._aside, []
+            self._dirty = True
+            began = int(self._begun * _MILLI)
+            self._own = self._own.trimmed(began).add(began // MINUTE, of(aside))
 
     def hear(self, key: str, notice: Notice) -> None:
         """Somebody's series was changed; ours too is heard."""
@@ -298,7 +305,3 @@ class Pulse:
             used += counters.get(scope, _NOTHING).used
             points.append((window_end(label), used))
         return points
-
-
-def _minute(aside: tuple[float, Record]) -> int:
-    return int(aside[0] * _MILLI) // MINUTE

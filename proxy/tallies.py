@@ -4,9 +4,10 @@ prometheus_client's own take a lock for each number that is added, and walk thro
 request that was a tenth of all that a request costs. These are plain numbers until somebody collects them.
 """
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import repeat
+from operator import add
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -15,6 +16,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 T = TypeVar("T")
+_MOST_ASIDE = 64  # values
 
 
 class Count:
@@ -31,19 +33,40 @@ class Count:
 
 
 class Spread:
-    """How values are spread over buckets; `bounds` are their upper ends, which belong to them."""
+    """How values are spread over buckets; `bounds` are their upper ends, which belong to them.
 
-    __slots__ = ("_bounds", "counts", "sum")
+    `within`: how many do not exceed each of the bounds; last of all, how many there are. `sum`: of them. Neither has
+    what was only taken, until it is settled.
+    """
+
+    __slots__ = ("_aside", "_bounds", "sum", "within")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
+        self._aside: list[float] = []
+        self.within = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """One more value."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+        """One more value, at once."""
+        self._aside.append(value)
+        self.settle()
+
+    def take(self, values: Sequence[float]) -> None:
+        """More values, some of which may be laid aside: to count many at once is cheaper."""
+        self._aside += values
+        if len(self._aside) >= _MOST_ASIDE:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what was laid aside: sorted, for there are fewer bounds to be looked up among the values than values
+        among the bounds."""
+        if self._aside:
+            ordered = sorted(self._aside)
+            more = (*map(bisect_right, repeat(ordered), self._bounds), len(ordered))
+            self.within = [*map(add, self.within, more)]
+            self.sum = sum(self._aside, self.sum)
+            self._aside = []
 
 
 class _Family(Collector, Generic[T]):
@@ -101,10 +124,15 @@ class Histogram(_Family[Spread]):
         """Of one without labels."""
         self.labels().observe(value)
 
+    def settle(self) -> None:
+        """Count what its children have laid aside: to be done before it is collected, in no two threads at once."""
+        for child in self._children.values():
+            child.settle()
+
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """As Prometheus reads it: each bucket holds all that is less, too."""
         family = HistogramMetricFamily(self._name, self._meaning, labels=self._labels)
         ends = [*map(floatToGoString, self._bounds), "+Inf"]
         for values, child in list(self._children.items()):  # as above
-            family.add_metric(values, list(zip(ends, accumulate(child.counts), strict=True)), child.sum)
+            family.add_metric(values, list(zip(ends, child.within, strict=True)), child.sum)
         yield family

@@ -90,12 +90,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     sampled: bool = False
     prompt: str | None = None  # what was asked and answered: only if the log is to show it, shortened and redacted
     answer: str | None = None
-    numbered: int = 0  # attempts for which money was held, or was to be
-
-    def next_attempt(self) -> int:
-        """The number of an attempt for which money is held, from 1 on."""
-        self.numbered += 1
-        return self.numbered
+    numbered: int = 0  # attempts for which money was held, or was to be: the number of the last one
 
     @property
     def asked(self) -> int:

@@ -11,7 +11,7 @@ from adapters.base import Failure, Kind
 from proxy import ledger
 from proxy.books import Books
 from proxy.bound import End, Quote, bill, wanted
-from proxy.budget import Ask, Granted, Limit, Refused
+from proxy.budget import MOST, Ask, Limit, Refused
 from proxy.cost import dollars
 from proxy.ledger import Entry
 from proxy.prices import Price
@@ -77,14 +77,17 @@ class Till:
                 quote = await tighten(quote)
                 ask = self._ask(entry, limits, quote, tight=True)
                 answer = await self.books.hold(ask)
+                if isinstance(answer, Refused):
+                    raise _used_up(answer, ask.least, self._wall())
         except StoreError as error:
             if self._purse.rules.on_store_outage == "allow":
                 # Under another id: the first one may be given back as a hold that nobody knows of.
                 return self._unheld(msgspec.structs.replace(entry, id=f"{entry.id}u"), price, quote, limits)
             raise _no_store(error) from error
-        if isinstance(answer, Refused):
-            raise _used_up(answer, ask.least, self._wall())
-        return self._held(ask, answer, price, quote)
+        amount = answer.amount
+        # The whole pays for the whole cap; but not the `MOST` that stands for all that is more.
+        cap = quote.most if amount == ask.most < MOST else quote.cap(amount)
+        return Held(entry=answer.entry, amount=amount, limits=limits, price=price, quote=quote, cap=cap)
 
     def _ask(self, entry: Entry, limits: tuple[Limit, ...], quote: Quote, *, tight: bool) -> Ask:
         least, most, share = wanted(quote, self._purse.rules, tight=tight)
@@ -98,29 +101,19 @@ class Till:
             final=tight,
         )
 
-    def _held(self, ask: Ask, granted: Granted, price: Price, quote: Quote) -> Held:
-        entry = msgspec.structs.replace(ask.entry, at=granted.at, held=granted.amount)
-        return Held(
-            entry=entry,
-            amount=granted.amount,
-            limits=ask.limits,
-            price=price,
-            quote=quote,
-            cap=quote.cap(granted.amount),
-        )
-
     def _unheld(self, entry: Entry, price: Price | None, quote: Quote | None, limits: tuple[Limit, ...]) -> Held:
         """No budget applies, or none can be asked: the journal alone knows what is under way."""
         most = quote.amount(quote.most) if quote else None
-        entry = msgspec.structs.replace(entry, at=int(self._wall() * 1000))
         if price is None:
             structlog.get_logger().warning("cost unknown", provider=entry.provider, model=entry.served[:200])
-        self.books.begin(msgspec.structs.replace(entry, cost=most))
+        entry = msgspec.structs.replace(entry, at=int(self._wall() * 1000), cost=most)
+        self.books.begin(entry)
         return Held(entry=entry, amount=0, limits=limits, price=price, quote=quote, cap=None)
 
     def settle(self, held: Held, end: End) -> Entry:
         """Book what an attempt cost. Never waits and never raises: it is called from a `finally`. Once per hold."""
-        entry = bill(held.entry, held.price, held.amount, held.quote.rate if held.quote else None, end)
+        quote = held.quote
+        entry = bill(held.entry, held.price, held.amount, None if quote is None else quote.rate, end)
         if not held.settled:
             held.settled = True
             self.books.book(entry, held.limits)

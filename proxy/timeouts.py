@@ -4,9 +4,8 @@ The general figures hold for all; models that think are given longer for their f
 for the models that its pattern takes, key by key.
 """
 
-from collections.abc import Callable
 from fnmatch import fnmatchcase
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import msgspec
 
@@ -83,12 +82,21 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def of(self, target: Target) -> Timings:
         """Those of a model."""
-        resolve = self._remembered if len(target.model) <= LONGEST_NAME else self._resolved
-        return resolve(f"{target.provider}/{target.model}", thinks(target.capabilities))
+        named = target.provider, target.model
+        known = self._known.get(named)
+        # Whether it thinks can change with the price table: then its capabilities are another object.
+        if known is not None and known[0] is target.capabilities:
+            return known[1]
+        timings = self._resolved(f"{target.provider}/{target.model}", thinks(target.capabilities))
+        if len(target.model) <= LONGEST_NAME:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[named] = target.capabilities, timings
+        return timings
 
     @cached_property
-    def _remembered(self) -> Callable[[str, bool], Timings]:
-        return lru_cache(maxsize=REMEMBERED)(self._resolved)
+    def _known(self) -> dict[tuple[str, str], tuple[Capabilities, Timings]]:
+        return {}  # clients make up names: in bounds
 
     def _resolved(self, name: str, thinking: bool) -> Timings:
         own = self.first_byte_thinking if thinking else None

@@ -203,18 +203,25 @@ def prompt_bound(
     `text`: the tokens of the whole body, if somebody has counted them with the vendor's own tokenizer. What is longer
     than the context the vendor refuses; what is unknown may fill it. `found`: the marks of `body`, if they are known.
     """
-    if media.unknown:
-        return target.context
-    size = max(0, len(body) - media.payload - 4 * -(-fetched // 3))
+    size, shown = len(body), 0
+    if media is not TEXT or fetched:
+        if media.unknown:
+            return target.context
+        size = max(0, size - media.payload - 4 * -(-fetched // 3))
+        shown = _shown(media, target)
     if text is not None:
         size = min(size, margin(text))
     found = found or marks.read(body)
-    frames = _FIXED + _MESSAGE * found.roles + _NAME * found.names
+    size += shown + _FIXED + _MESSAGE * found.roles + _NAME * found.names
     if found.tools:
-        frames += _TOOLS
+        size += _TOOLS
+    return size if size < target.context else target.context
+
+
+def _shown(media: Media, target: Target) -> int:
+    """Tokens of pictures and sounds."""
     images = media.images * (_image_bound(target) + _IMAGE_FRAME) if media.images else 0
-    audio = -(-media.audio * _AUDIO // _SLOWEST) + _AUDIO_FRAME if media.audio else 0
-    return min(target.context, size + frames + images + audio)
+    return images + (-(-media.audio * _AUDIO // _SLOWEST) + _AUDIO_FRAME if media.audio else 0)
 
 
 def texts(body: bytes) -> str:

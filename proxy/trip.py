@@ -7,12 +7,11 @@ from functools import partial
 import msgspec
 
 from adapters.base import Failure, Kind
-from proxy.attempts import Failed, Plan, RetryBudget, Rounds, Try, Wait, attempts, jitter, limited, nobody, opening
+from proxy.attempts import Failed, Plan, RetryBudget, Rounds, Try, Wait, attempts, jitter, limited, nobody
 from proxy.catalog import Route
 from proxy.chooser import Chooser
 from proxy.fleet import Fleet
-from proxy.forward import Errand, Forward
-from proxy.health import ratelimit
+from proxy.forward import Forward
 from proxy.hedges import Hedges
 from proxy.queue import Queue
 from proxy.race import Race
@@ -72,18 +71,34 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
     async def go(self, trip: Trip) -> None:
         """Have the request answered. Raises the `Failure` that the client should hear."""
         self.budget.earn()
-        trip.need = needed(trip.exchange.envelope, trip.task)
+        exchange, hedge = trip.exchange, None
+        need = trip.need = needed(exchange.envelope, trip.task)
+        choice: Choice | None = None
+        if not self.hedges.enabled:
+            entry = exchange.entry
+            found = self.chooser.quiet(trip.route, need, caller=entry.user or entry.key, when=exchange.stamp.created)
+            if found is not None:  # nearly always: there is nothing to choose
+                choice, exchange.record.decision = found
         while True:
-            choice = self._quiet(trip) or await self._chosen(trip)
+            if choice is None:
+                choice = await self._chosen(trip)
+                hedge = self.hedges.after(choice.order, need)
             try:
-                return await self._follow(trip, choice)
+                if hedge is None:
+                    failed = await self.forward.attempt(choice.order[0], exchange, need)
+                else:
+                    failed = await self._pair(trip, choice.order[0], choice.order[1], hedge)
+                if failed is not None:  # most requests end with the first step, and never have a plan
+                    await self._follow(trip, choice, hedge, failed)
+                return
             except Failure as failure:
-                pause = None if trip.exchange.down.started else self._hopes(trip, choice, failure)
+                pause = None if exchange.down.started else self._hopes(trip, choice, failure)
                 if pause is None:
                     raise
-                await self._give_back(trip.exchange, [(candidate, failure) for candidate in choice.order])
-                await self._pause(trip.exchange, pause)
+                await self._give_back(exchange, [(candidate, failure) for candidate in choice.order])
+                await self._pause(exchange, pause)
                 trip.waited += pause
+                choice = None
 
     def _hopes(self, trip: Trip, choice: Choice, failure: Failure) -> float | None:
         """Seconds after which it may go well all the same: with who was out, or with who is only rate limited (that
@@ -101,19 +116,8 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
     def close(self, exchange: Exchange) -> None:
         """The request is over: settle what is under way. Never waits, never raises."""
         self.forward.tolls.close(exchange)
-        self.hedges.spent(exchange.record.cost_nano)
-
-    def _quiet(self, trip: Trip) -> Choice | None:
-        """Whom to ask, where there is nothing to choose: nearly always."""
-        if trip.left or trip.waited or self.hedges.enabled:
-            return None
-        exchange = trip.exchange
-        caller, when = exchange.entry.user or exchange.entry.key, exchange.stamp.created
-        found = self.chooser.quiet(trip.route, trip.need, caller=caller, when=when)
-        if found is None:
-            return None
-        choice, exchange.record.decision = found
-        return choice
+        if self.hedges.enabled:
+            self.hedges.spent(exchange.record.cost_nano)
 
     async def _chosen(self, trip: Trip) -> Choice:
         """Whom to ask. If all are only rate limited, wait for the first of them, as long as the client has time."""
@@ -174,28 +178,25 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
             hedged=bool(before and before.hedged),
         )
 
-    async def _follow(self, trip: Trip, choice: Choice) -> None:
-        """Ask one candidate after the other, as the plan says."""
-        hedge = self.hedges.after(choice.order, trip.need) if self.hedges.enabled else None
-        step: Try | Wait = opening(choice.order, hedge)
+    async def _follow(self, trip: Trip, choice: Choice, hedge: float | None, failed: Failed | None) -> None:
+        """Ask one candidate after the other, as the plan says; those of its first step have `failed` already."""
+        plan = self._plan(trip, choice, hedge)
+        step = next(plan)
         put_off: set[int] = set()
-        plan: Plan | None = None  # made when it is wanted: most requests end with the first step
-        while True:
-            failed: Failed | None = ()
-            if isinstance(step, Wait):
-                await self._pause(trip.exchange, step.seconds)
-            else:
-                failed = await self._try(trip, step, put_off)
-            if failed is None:
-                return
-            if plan is None:
-                plan = self._plan(trip, choice, hedge)
-                next(plan)
+        while failed is not None:
+            if isinstance(step, Try) and not failed:
+                put_off.add(id(step.first))
             try:
                 step = plan.send(failed)
             except StopIteration as stop:
                 raise stop.value from None
             await self._give_back(trip.exchange, failed)
+            if isinstance(step, Wait):
+                await self._pause(trip.exchange, step.seconds)
+                failed = ()
+            else:  # none of them has a `second`: that is for the first step alone
+                forced = id(step.first) in put_off
+                failed = await self.forward.attempt(step.first, trip.exchange, trip.need, force=forced)
 
     def _plan(self, trip: Trip, choice: Choice, hedge: float | None) -> Plan:
         exchange, retries = trip.exchange, self.retries
@@ -207,29 +208,12 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         )
         return attempts(choice.order, choosy=not trip.route.auto, rounds=rounds, hedge=hedge)
 
-    async def _try(self, trip: Trip, step: Try, put_off: set[int]) -> Failed | None:
-        """How those failed who were asked; none of them was, if there is no place for a probe; None: one has answered.
-
-        Raises the `Failure` of who failed while the client was hearing it.
-        """
-        exchange, first, second = trip.exchange, step.first, step.second
-        errand = await self._begin(trip, first, force=id(first) in put_off)
-        if errand is None:
-            put_off.add(id(first))
-            return ()
-        if second is None:
-            try:  # `Race` for one, without a task of its own
-                await self.forward.attempt(errand)
-            except Failure as alone:
-                failures: list[Failure | None] = [alone]
-            else:
-                return None
-        else:
-            exchange.race = Race()
-            failures = await exchange.race.run(
-                partial(self.forward.attempt, errand), partial(self._hedge, trip, second), step.after
-            )
-        failed = [(who, failure) for who, failure in zip((first, second), failures, strict=False) if who and failure]
+    async def _pair(self, trip: Trip, first: Candidate, second: Candidate, after: float) -> Failed | None:
+        """As `Forward.attempt`, of two: the second is asked `after` seconds later."""
+        exchange = trip.exchange
+        exchange.race = Race()
+        failures = await exchange.race.run(partial(self._run, trip, first), partial(self._hedge, trip, second), after)
+        failed = [(who, failure) for who, failure in zip((first, second), failures, strict=False) if failure]
         if exchange.spoken is None:
             return failed
         for candidate, failure in failed:
@@ -237,18 +221,10 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
                 raise failure  # of two at once the other may have failed: that is no matter of the client
         return None
 
-    async def _begin(self, trip: Trip, candidate: Candidate, *, force: bool) -> Errand | None:
-        target, stream = candidate.target, trip.need.stream
-        timings = self.forward.timeouts.of(target)
-        ticket = await self.fleet.begin(
-            target.provider,
-            candidate.model,
-            ratelimit.needs(trip.need.prompt, int(candidate.expected.output)),
-            first_byte=timings.first_byte if stream else timings.first_byte_plain,
-            stream=stream,
-            force=force,
-        )
-        return None if ticket is None else Errand(candidate, trip.exchange, ticket, timings)
+    async def _run(self, trip: Trip, candidate: Candidate, *, force: bool = False) -> None:
+        """One of two. Raises its `Failure`, as a `Race` wants it."""
+        if failed := await self.forward.attempt(candidate, trip.exchange, trip.need, force=force):
+            raise failed[0][1]
 
     async def _hedge(self, trip: Trip, candidate: Candidate) -> None:
         """The second one of two at once."""
@@ -256,9 +232,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
         if not self.hedges.begin(candidate, trip.need):
             return
         record.decision = record.decision and msgspec.structs.replace(record.decision, hedged=True)
-        errand = await self._begin(trip, candidate, force=True)
-        assert errand is not None
-        await self.forward.attempt(errand)
+        await self._run(trip, candidate, force=True)
 
     async def _give_back(self, exchange: Exchange, failed: Failed) -> None:
         """Others follow: the money of those who failed may be needed for them."""

@@ -9,9 +9,9 @@ may cost money, and who is asked next is not decided here.
 import asyncio
 import os
 import ssl
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Self
 
 from adapters import ADAPTERS
 from adapters.base import REMOVED, Call, Failure, Kind
@@ -47,7 +47,8 @@ def credentials(provider: Provider) -> Mapping[str, str]:
 class _Line:
     """What one provider is asked by."""
 
-    __slots__ = ("head", "pool")
+    __slots__ = ("head", "pool", "time")
+    time: Callable[[], float]  # the loop's, once it is open; to ask for the loop is a call of the system each time
 
     def __init__(self, provider: Provider, proxies: Proxies, agent: str) -> None:
         way = route(provider.base_url, proxies)
@@ -76,6 +77,8 @@ class Upstream:
         self._keys = {name: key for name, key in keys.items() if len(key) >= _LEAST_KEY}
 
     async def __aenter__(self) -> Self:
+        for line in self._lines.values():
+            line.time = asyncio.get_running_loop().time
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -112,49 +115,46 @@ class Reply:
     """One answer of a vendor. To leave the context is to close it: a body that was not read to its end takes its
     connection down with it, so that the vendor hears at once that nobody listens any more."""
 
-    __slots__ = (
-        "_begun", "_call", "_connection", "_deadline", "_entered", "_first", "_line", "_loop", "_passing", "_seconds",
-        "_timings", "connecting", "headers", "status",
-    )  # fmt: skip
+    connecting: float | None = None  # milliseconds that the connection took; None if it was open already
+    status = 0
+    headers: Mapping[str, str] = _NONE  # names in any case
+
+    _begun = False
+    _first: float | None = 0.0  # by when the first byte of the body is wanted; None: it has come
+    _connection: Connection | None = None  # from its head until the answer was read
 
     def __init__(
         self, line: _Line, call: Call, timings: Timings, deadline: float | None, passing: Mapping[str, str]
     ) -> None:
         self._line, self._call, self._timings, self._passing = line, call, timings, passing
-        self._seconds = timings.total if deadline is None else min(timings.total, deadline)
-        self._entered = self._deadline = 0.0
-        self._begun = False
-        self._first: float | None = 0.0  # by when the first byte of the body is wanted; None: it has come
-        self._connection: Connection | None = None  # from the sending until the answer was read
-        self.connecting: float | None = None  # milliseconds that the connection took; None if it was open already
-        self.status = 0
-        self.headers: Mapping[str, str] = _NONE  # names in any case
+        self._seconds = timings.total if deadline is None or deadline > timings.total else deadline
 
     async def __aenter__(self) -> Self:
-        if self._seconds <= 0:
+        line, call, timings = self._line, self._call, self._timings
+        seconds = self._seconds
+        if seconds <= 0:
             raise _too_late()
-        self._loop = asyncio.get_running_loop()
-        now = self._entered = self._loop.time()
-        self._deadline = now + self._seconds
-        call, timings = self._call, self._timings
+        now = line.time()
+        deadline = self._deadline = now + seconds
         patience = self._first = now + (timings.first_byte if call.reading.stream else timings.first_byte_plain)
         try:
             more = {**self._passing, **call.headers} if call.headers else self._passing
-            head = self._line.head.made(call.path, len(call.body), more)
+            head = line.head.made(call.path, len(call.body), more)
         except ValueError as error:
             raise _broken(error, "upstream_connection_error") from error
-        connection = self._connection = self._line.pool.lend(now) or await self._dialled(now, patience)
+        connection = line.pool.lend(now) or await self._dialled(now, patience)
         try:
             connection.ask(head, call.body)
-            if not await connection.until(HEAD, patience, self._deadline):
+            if not await connection.until(HEAD, patience, deadline):
                 raise self._silence(patience)
             if not connection.headed:
                 raise _broken(connection.lost, "upstream_connection_error") from connection.lost
         except BaseException:
-            self._connection = None
             connection.abort()
             raise
-        self.status, self.headers = connection.status, Headers(connection.head)
+        self._connection = connection
+        self.status = connection.status
+        self.headers = Headers(connection.head)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -173,14 +173,14 @@ class Reply:
             raise self._silence(patience) from error
         except (OSError, ValueError) as error:
             raise _unreachable(_why(error)) from error
-        self.connecting = round((self._loop.time() - now) * 1000, 3)
+        self.connecting = round((self._line.time() - now) * 1000, 3)
         return connection
 
     def begun(self, deadline: float) -> None:
         """The answer has begun: from now on the client waits for so many seconds, whatever it said before."""
-        passed = self._loop.time() - self._entered
-        self._seconds = min(self._timings.total, passed + deadline)
-        self._deadline = self._entered + self._seconds
+        entered = self._deadline - self._seconds
+        self._seconds = min(self._timings.total, self._line.time() - entered + deadline)
+        self._deadline = entered + self._seconds
         self._begun = True
 
     async def read(self) -> bytes | None:
@@ -194,20 +194,20 @@ class Reply:
 
     async def body(self) -> bytes:
         """All of the body."""
-        data: list[bytes] = []
-        size = 0
+        parts: list[bytes] = []
         while (connection := self._connection) is not None:
             if not connection.complete and not await self._until(connection, WHOLE):
                 raise self._silence(connection.patience)
-            if (part := self._taken(connection)) is not None:
-                data.append(part)
-                size += len(part)
-            if size > LARGEST_ANSWER:
+            part = self._taken(connection) or b""
+            if not parts and self._connection is None:
+                return part  # nearly all come in one
+            parts.append(part)
+            if sum(map(len, parts)) > LARGEST_ANSWER:
                 raise Failure(Kind.TRANSIENT, "The provider's answer does not end.", code="upstream_malformed_output")
-        return data[0] if len(data) == 1 else b"".join(data)
+        return b"".join(parts)
 
-    def _until(self, connection: Connection, wanted: int) -> Coroutine[Any, Any, bool]:
-        now = self._loop.time()
+    def _until(self, connection: Connection, wanted: int) -> asyncio.Future[bool]:
+        now = self._line.time()
         idle = self._timings.idle
         # Headers are no answer: who sends them at once, and nothing else, has the time of the first byte, not more.
         patience = now + idle if self._first is None or connection.parts else max(self._first, now + _HEADED_SECONDS)
@@ -223,7 +223,7 @@ class Reply:
             raise _broken(connection.lost, "upstream_stream_truncated") from connection.lost
         if connection.complete:
             self._connection = None
-            self._line.pool.give_back(connection, self._loop.time())
+            self._line.pool.give_back(connection, self._line.time())
         return data
 
     def _silence(self, patience: float) -> Failure:
@@ -242,7 +242,7 @@ class Reply:
         """Read what is left after the answer's proper end, so that the connection can be used again."""
         if self._connection is None:
             return
-        self._deadline = min(self._deadline, self._loop.time() + _DRAIN_SECONDS)
+        self._deadline = min(self._deadline, self._line.time() + _DRAIN_SECONDS)
         try:
             while await self.read() is not None:
                 pass

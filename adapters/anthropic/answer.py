@@ -7,7 +7,7 @@ import msgspec
 from adapters import completion, errors
 from adapters.anthropic.errors import in_stream
 from adapters.anthropic.thinking import state
-from adapters.base import Answer, Call, Stamp, Usage
+from adapters.base import Answer, Call, Reading, Stamp, Usage
 from adapters.completion import Message
 from adapters.openai.usage import number
 
@@ -25,7 +25,7 @@ UNTOLD = msgspec.Raw(b"null")
 _TIERS = {"standard": "default", "priority": "priority"}
 
 
-class UsageSaid(msgspec.Struct):
+class UsageSaid(msgspec.Struct, omit_defaults=True):
     """Cumulative counts; what is missing or null says nothing.
 
     Read leniently: no oddity in the bill is worth the loss of an answer that is made and paid for.
@@ -42,33 +42,40 @@ class UsageSaid(msgspec.Struct):
     speed: Any = None
 
     @classmethod
-    def read(cls, said: msgspec.Raw) -> "UsageSaid":
-        """What a message tells; nothing, if it is no object."""
+    def read(cls, said: msgspec.Raw, earlier: "UsageSaid | None" = None) -> "UsageSaid":
+        """What a message tells; nothing, if it is no object. Behind what was told `earlier`."""
         try:
-            return _usage.decode(said) or cls()
+            told = _usage.decode(said) or cls()
         except msgspec.ValidationError:
-            return cls()
+            told = cls()
+        if earlier is None:
+            return told
+        earlier.overwrite(told)
+        return earlier
 
     def overwrite(self, later: "UsageSaid") -> None:
         """Take over what a later event says: counts replace, they never add."""
-        for name in self.__struct_fields__:
-            if (value := getattr(later, name)) is not None:
-                setattr(self, name, value)
+        for name, value in msgspec.to_builtins(later).items():
+            setattr(self, name, value)
 
     def buckets(self) -> Usage:
         """The counts in disjoint buckets. `input_tokens` is only what came behind the last cache mark."""
-        written = number(self.cache_creation_input_tokens) or 0
-        hour = _of(self.cache_creation, "ephemeral_1h_input_tokens")
         output = number(self.output_tokens) or 0
-        thoughts = min(output, _of(self.output_tokens_details, "thinking_tokens"))
+        read, written, split = self.cache_read_input_tokens, self.cache_creation_input_tokens, self.cache_creation
+        thoughts = hour = 0
+        if self.output_tokens_details:
+            thoughts = min(output, _of(self.output_tokens_details, "thinking_tokens"))
+        if written or split:
+            hour = _of(split, "ephemeral_1h_input_tokens")
+            written = max((number(written) or 0) - hour, _of(split, "ephemeral_5m_input_tokens"))
         return Usage(
             in_text=number(self.input_tokens) or 0,
-            cache_read=number(self.cache_read_input_tokens) or 0,
-            cache_write_5m=max(written - hour, _of(self.cache_creation, "ephemeral_5m_input_tokens")),
+            cache_read=number(read) or 0 if read else 0,
+            cache_write_5m=written or 0,
             cache_write_1h=hour,
             out_text=output - thoughts,
             out_reasoning=thoughts,
-            web_searches=_of(self.server_tool_use, "web_search_requests"),
+            web_searches=_of(self.server_tool_use, "web_search_requests") if self.server_tool_use else 0,
         )
 
     def tier(self) -> str | None:
@@ -80,7 +87,8 @@ _usage = msgspec.json.Decoder(UsageSaid | None)
 
 
 def _of(said: Any, name: str) -> int:
-    return number(said.get(name)) or 0 if isinstance(said, dict) else 0
+    value = said.get(name) if isinstance(said, dict) else None
+    return number(value) or 0 if value else 0
 
 
 class Block(msgspec.Struct):
@@ -130,30 +138,30 @@ def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
 
 
 def _answer(said: MessageSaid, call: Call, stamp: Stamp) -> Answer:
-    message = Message(call.reading)
+    reading = call.reading
+    message = Message(reading)
     for block in said.content or ():
-        _take(block, message, call)
-    message.finish = finish(said.stop_reason, json_tool=call.reading.json_tool)
+        _take(block, message, reading)
+    message.finish = finish(said.stop_reason, json_tool=reading.json_tool)
     if said.stop_reason == "refusal" and not any(message.text):
         message.refusal = refusal(said.stop_details)
     counted = UsageSaid.read(said.usage)
     usage, tier = counted.buckets(), counted.tier()
-    model = said.model or call.reading.model
     return Answer(
-        body=completion.completion(stamp, model, [message], usage, tier),
+        body=completion.completion(stamp, said.model or reading.model, [message], usage, tier),
         usage=usage,
         finish=message.finish,
         service_tier=tier,
-        states=states(call, message.calls[0]["id"] if message.calls else None, message.thinking),
+        states=states(reading, message.calls[0]["id"], message.thinking) if message.calls else {},
     )
 
 
-def states(call: Call, first: str | None, blocks: list[dict[str, Any]]) -> dict[str, str]:
+def states(reading: Reading, first: str | None, blocks: list[dict[str, Any]]) -> dict[str, str]:
     """What must come back with the first of the calls, where the vendor insists on it."""
-    return {first: state(blocks)} if call.reading.keeps_states and first and blocks else {}
+    return {first: state(blocks)} if reading.keeps_states and first and blocks else {}
 
 
-def _take(block: Block, message: Message, call: Call) -> None:
+def _take(block: Block, message: Message, reading: Reading) -> None:
     match block.type:
         case "text":
             text = block.text or ""
@@ -166,7 +174,7 @@ def _take(block: Block, message: Message, call: Call) -> None:
             message.thinking.append(thinking(block.thinking or "", block.signature or ""))
         case "redacted_thinking":
             message.thinking.append(redacted(block.data or ""))
-        case "tool_use" if call.reading.json_tool is not None and block.name == call.reading.json_tool:
+        case "tool_use" if reading.json_tool is not None and block.name == reading.json_tool:
             message.text.append(compact(block.input))
         case "tool_use":
             message.call(block.id or "", block.name or "", compact(block.input))

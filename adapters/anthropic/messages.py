@@ -4,7 +4,10 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any
+
+import msgspec
 
 from adapters import media
 from adapters.anthropic.thinking import replayed
@@ -28,17 +31,16 @@ _MOST_MARKS = 4
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
-class Speller:
+class Speller(msgspec.Struct):
     """Spells turns. With `thinking` off, blocks of earlier thinking stay out: the vendor refuses them then."""
 
-    def __init__(self, names: Names, supplies: Supplies, warnings: Warnings, *, thinking: bool) -> None:
-        self._names = names
-        self._supplies = supplies
-        self._warnings = warnings
-        self._thinking = thinking
-        self._marks: list[dict[str, Any]] = []
-        self._ids: dict[str, str] = {}  # the client's id of a call -> the vendor's, as last used
-        self._taken: set[str] = set()
+    _names: Names
+    _supplies: Supplies
+    _warnings: Warnings
+    thinking: bool
+    _marks: list[dict[str, Any]] = []
+    _ids: dict[str, str] = {}  # the client's id of a call -> the vendor's, as last used
+    _taken: set[str] = set()
 
     def system(self, texts: list[Text]) -> list[dict[str, Any]]:
         """The member `system`; to be asked for before the turns, because it stands before them."""
@@ -50,12 +52,14 @@ class Speller:
             self._warnings.add("added", "messages")
             turns = [Turn("user", [Text(PLACEHOLDER)]), *turns]
         said: list[dict[str, Any]] = []
+        before = None  # whose the last one is
         for turn in turns:
-            content = self._blocks(turn.blocks)
-            if said and said[-1]["role"] == turn.role:
+            content, role = self._blocks(turn.blocks), turn.role
+            if role == before:
                 said[-1]["content"] += content
             elif content:
-                said.append({"role": turn.role, "content": content})
+                said.append({"role": role, "content": content})
+                before = role
         if self._marks:
             self._thin_out_marks()
         return said
@@ -70,8 +74,14 @@ class Speller:
                 self._warnings.add("rounded", "prompt_cache_breakpoint")
             short = short or "ttl" not in block["cache_control"]
 
-    def _blocks(self, blocks: list[Block]) -> list[dict[str, Any]]:
-        return [spelled for block in blocks if (spelled := self._block(block)) is not None]
+    def _blocks(self, blocks: Sequence[Block]) -> list[dict[str, Any]]:
+        said: list[dict[str, Any]] = []
+        for block in blocks:
+            if type(block) is Text and block.cache is None:  # nearly always
+                said.append({"type": "text", "text": block.text})
+            elif (spelled := self._block(block)) is not None:
+                said.append(spelled)
+        return said
 
     def _marked(self, said: dict[str, Any], cache: str | None) -> dict[str, Any]:
         """A block as it is `said`, with the cache mark that it may have."""
@@ -93,7 +103,7 @@ class Speller:
                 return {"type": "tool_use", "id": self._fresh(id), "name": self._names.wire(name), "input": arguments}
             case Result(id=id, parts=parts):
                 said: dict[str, Any] = {"type": "tool_result", "tool_use_id": self._ids[id]}
-                if content := self._blocks(list(parts)):
+                if content := self._blocks(parts):
                     said["content"] = content
                 return said
             case Image():
@@ -104,7 +114,7 @@ class Speller:
                 raise unsupported(block.param, "Claude does not hear")
 
     def _earlier(self, block: dict[str, Any]) -> dict[str, Any] | None:
-        if not self._thinking:
+        if not self.thinking:
             return None
         said = replayed(block)
         if said is None:

@@ -26,19 +26,19 @@ class Form(msgspec.Struct, frozen=True):
         return Choice("tool", JSON_TOOL) if self.tool is not None else None
 
 
-_FREE = Form()
+FREE = Form()
 
 
 def form(chat: wire.Chat, able: Capabilities, warnings: Warnings) -> Form:
     """The form that the client wants. Raises `Failure` (400) if this model cannot be brought to it."""
     format = chat.response_format
     if format is None:
-        return _FREE
+        return FREE
     if isinstance(format, wire.JsonObjectFormat):
         warnings.add("emulated", "response_format")
         return Form(order=_JSON_ONLY)
     if not isinstance(format, wire.JsonSchemaFormat):
-        return _FREE
+        return FREE
     wanted = format.json_schema.schema if format.json_schema.schema is not None else schema.ANY_OBJECT
     why = schema.obstacle(wanted) if able.json_schema else "the model has no structured output"
     if why is None:

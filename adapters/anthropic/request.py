@@ -14,7 +14,7 @@ from adapters import cap as caps
 from adapters import conversation, fields, marks, tools, wire
 from adapters import needs as waiting
 from adapters.anthropic import messages, offer, output, thinking
-from adapters.base import Call, Needs, Reading, Supplies, Target, Warnings, invalid
+from adapters.base import NO_NEEDS, Call, Capabilities, Needs, Reading, Supplies, Target, Warnings, invalid
 from adapters.conversation import Conversation, File, Image, Result
 from adapters.envelope import Envelope
 
@@ -30,6 +30,8 @@ def headers(key: str) -> Mapping[str, str]:
 
 def needs(envelope: Envelope, target: Target) -> Needs:
     """Anthropic fetches https by itself, plain http it refuses; and where it insists, thinking that was lost."""
+    if not envelope.marks.media and "reasoning_effort" not in envelope.fields:
+        return NO_NEEDS  # nearly always
     chat = envelope.chat
     states: list[str] = []
     if thinking.wants_it_back(chat.reasoning_effort, target.capabilities):
@@ -44,43 +46,87 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     warnings = Warnings()
     fields.apply(chat, unknown, "anthropic", warnings)
     talk = conversation.read(chat, warnings)
-    thinking.restore(talk, supplies.states)
-    box = tools.read(chat)
-    form = output.form(chat, able, warnings)
-    own = output.JSON_TOOL if form.tool is not None else None
-    names = offer.names(box, json_tool=own, search=chat.web_search_options is not None)
+    asked = envelope.fields
+    wishes = None
+    if talk.called or not _WISHES.isdisjoint(asked):
+        thinking.restore(talk, supplies.states)
+        wishes = _Wishes.of(chat, able, warnings)
     cap = _max_tokens(chat, talk, target, len(envelope.raw), warnings)
-    thought = thinking.decide(chat.reasoning_effort, form.choice or box.choice, talk, able, cap, warnings)
+    thought = thinking.UNASKED if wishes is None else wishes.thought(chat, talk, able, cap, warnings)
+    names = _NO_NAMES if wishes is None else wishes.names
     speller = messages.Speller(names, supplies, warnings, thinking=thought.replays)
-    system = speller.system(talk.system)
-    turns = speller.turns(conversation.fold_system(talk.turns, keep=able.mid_system))
+    system = speller.system(talk.system) if talk.system else []
+    told = conversation.fold_system(talk.turns, keep=able.mid_system) if talk.interrupted else talk.turns
+    turns = speller.turns(told)
     _check_prefill(turns, target, thought)
-    if form.order is not None:
-        system.append({"type": "text", "text": form.order})
     body: dict[str, Any] = {"model": target.model, "max_tokens": cap}
-    body |= offer.Offer(names, able, warnings).said(chat, box, thought.choice, form.tool)
+    if wishes is not None:
+        system += wishes.order
+        body |= offer.Offer(names, able, warnings).said(chat, wishes.box, thought.choice, wishes.form.tool)
     if system:
         body["system"] = system
     body["messages"] = turns
-    body |= _sampling(chat, target, thought, warnings)
-    if thought.thinking is not None:
-        body["thinking"] = thought.thinking
-    body |= _output_config(form, thought)
-    body |= _rest(chat, warnings)
-    reading = Reading(
-        stream=envelope.stream,
-        include_usage=envelope.include_usage,
-        names=names.clients,
-        custom=frozenset([tool.name for tool in box.tools if tool.custom]),
-        legacy_functions=box.legacy,
-        json_tool=own,
-        json_fence=form.order is not None,
-        keeps_states=thought.replays and thinking.wants_it_back(chat.reasoning_effort, able),
-        model=target.model,
-    )
+    if "temperature" in asked or "top_p" in asked:
+        body |= _sampling(chat, target, thought, warnings)
+    if wishes is not None:
+        body |= _thinking(thought) | _output_config(wishes.form, thought)
+    if not _REST.isdisjoint(asked):
+        body |= _rest(chat, warnings)
+    if envelope.stream:
+        body["stream"] = True
+    reading = Reading(stream=envelope.stream, include_usage=envelope.include_usage, model=target.model)
+    if wishes is not None:
+        wishes.note(reading)
+        reading.keeps_states = thought.replays and thinking.wants_it_back(chat.reasoning_effort, able)
     said = _encode(body)
     found = marks.of(said, body, len(turns))
     return Call(path="/v1/messages", body=said, reading=reading, warnings=warnings, marks=found)
+
+
+# Members with which a request asks for more than text. Most have none of them, and then nothing of all this is worked
+# out. Calls in the history are told with tools too.
+_WISHES = frozenset(
+    {
+        *("tools", "functions", "tool_choice", "function_call", "parallel_tool_calls", "web_search_options"),
+        *("response_format", "reasoning_effort"),
+    }
+)
+_NO_NAMES = offer.names(tools.EMPTY, json_tool=None, search=False)  # nobody is called by any
+
+
+class _Wishes(msgspec.Struct, frozen=True):
+    """What else than text a request asks for."""
+
+    box: tools.Toolbox
+    form: output.Form
+    names: tools.Names
+
+    @classmethod
+    def of(cls, chat: wire.Chat, able: Capabilities, warnings: Warnings) -> "_Wishes":
+        """Raises `Failure` (400) for what contradicts itself, or cannot be had of this model."""
+        box = tools.read(chat)
+        form = output.form(chat, able, warnings)
+        own = None if form.tool is None else output.JSON_TOOL
+        return cls(box, form, offer.names(box, json_tool=own, search=chat.web_search_options is not None))
+
+    def thought(
+        self, chat: wire.Chat, talk: Conversation, able: Capabilities, cap: int, warnings: Warnings
+    ) -> thinking.Thought:
+        """How hard to think, and the choice of tools that goes with it."""
+        return thinking.decide(chat.reasoning_effort, self.form.choice or self.box.choice, talk, able, cap, warnings)
+
+    @property
+    def order(self) -> list[dict[str, Any]]:
+        """What of this is said to the model in so many words."""
+        return [] if self.form.order is None else [{"type": "text", "text": self.form.order}]
+
+    def note(self, reading: Reading) -> None:
+        """What the answer must be read by; to be asked for when all names have been spelled."""
+        reading.names = self.names.clients
+        reading.custom = frozenset([tool.name for tool in self.box.tools if tool.custom])
+        reading.legacy_functions = self.box.legacy
+        reading.json_tool = None if self.form.tool is None else output.JSON_TOOL
+        reading.json_fence = self.form.order is not None
 
 
 # Models with this window refuse input and cap together beyond it; those with a larger one stop when it is full.
@@ -115,8 +161,6 @@ def _tokens(talk: Conversation, size: int) -> int:
 def _sampling(chat: wire.Chat, target: Target, thought: thinking.Thought, warnings: Warnings) -> dict[str, Any]:
     """Temperature goes to 1 here; Claude 4.x takes it or `top_p`, later models and thinking take neither."""
     said: dict[str, float] = {}
-    if chat.temperature is chat.top_p is None:
-        return said
     for name, most in (("temperature", 2), ("top_p", 1)):
         value = getattr(chat, name)
         if value is None or value == 1:
@@ -130,6 +174,10 @@ def _sampling(chat: wire.Chat, target: Target, thought: thinking.Thought, warnin
             warnings.add("clamped", name)
         said[name] = min(value, 1)
     return said
+
+
+def _thinking(thought: thinking.Thought) -> dict[str, Any]:
+    return {} if thought.thinking is None else {"thinking": thought.thinking}
 
 
 def _output_config(form: output.Form, thought: thinking.Thought) -> dict[str, Any]:
@@ -152,6 +200,7 @@ def _check_prefill(turns: list[dict[str, Any]], target: Target, thought: thinkin
     last["text"] = last["text"].rstrip()  # white space at the end is refused upstream
 
 
+_REST = frozenset({"stop", "safety_identifier", "user", "service_tier"})
 _TIERS = {"auto": "auto", "default": "standard_only"}
 _LONGEST_USER = 512
 _PERSONAL = re.compile(r"@|^\+?[\d\s().-]{7,}$")
@@ -169,8 +218,6 @@ def _rest(chat: wire.Chat, warnings: Warnings) -> dict[str, Any]:
         said["service_tier"] = _TIERS[chat.service_tier]
     elif chat.service_tier is not None:
         warnings.add("dropped", "service_tier")
-    if chat.stream:
-        said["stream"] = True
     return said
 
 

@@ -1,5 +1,6 @@
 """Anthropic's events, to OpenAI's chunks (platform.claude.com/docs/en/build-with-claude/streaming)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,12 +19,12 @@ from adapters.anthropic.answer import (
     thinking,
 )
 from adapters.anthropic.errors import in_stream
-from adapters.anthropic.events import Delta, Event, learn, read
+from adapters.anthropic.events import Delta, Event, learn, read, texts, written
+from adapters.anthropic.fence import Fence
 from adapters.base import Call, Failure, Stamp, Usage
-from adapters.completion import Chunks, custom_input, encode, without_fence
-from adapters.flow import Flow, decoded
+from adapters.completion import Chunks, custom_input
+from adapters.flow import LOOKS, Flow
 
-_FENCE = "```"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -35,33 +36,32 @@ def stream(call: Call, stamp: Stamp) -> "Translation":
 class Translation:
     """One arm per event of the vendor's grammar; exactly one content block is open at a time."""
 
+    # How each stream begins; most streams leave many of these as they are.
+    failure: Failure | None = None
+    done = False
+    finish: str | None = None
+    service_tier: str | None = None
+    framing = 0
+    _kind = ""  # what the deltas of the open block bring
+    _heard = False
+    _counted: UsageSaid | None = None
+    _usage: Usage | None = None
+    _stop: Delta | None = None
+    _index: int | None = None  # of the open call
+    _saw_arguments = False
+    _first_call: str | None = None
+    _length = _block_start = 0  # characters: of the content so far, and of what stands before the open block
+
     def __init__(self, call: Call, stamp: Stamp) -> None:
-        self.failure: Failure | None = None
-        self.done = False
-        self.finish: str | None = None
-        self.service_tier: str | None = None
         self.states: dict[str, str] = {}
-        self.framing = 0
-        self._call = call
         self._reading = call.reading
         self._chunks = Chunks(stamp, call.reading)
         self._decoder = sse.Decoder()
         self._flow = Flow()  # of the deltas of the open block
-        self._kind = ""  # what they bring
-        self._heard = False
-        self._counted: UsageSaid | None = None
-        self._usage: Usage | None = None
-        self._stop: Delta | None = None
         self._block = Block()
         self._pieces: list[str] = []  # of the open block: thinking, or the input of a custom tool
-        self._index: int | None = None  # of the open call
-        self._saw_arguments = False
         self._thoughts: list[dict[str, Any]] = []
-        self._first_call: str | None = None
-        self._length = 0  # of the content so far, in characters
-        self._block_start = 0
-        self._fenced: list[str] | None = [] if call.reading.json_fence else None
-        self._is_fence = False
+        self._fence = Fence() if call.reading.json_fence else None
         self._annotations: list[dict[str, Any]] = []
 
     @property
@@ -76,23 +76,45 @@ class Translation:
         self.framing = 0
         if self.done or self.failure:
             return b""
-        said: list[bytes] = []
         try:
-            for event, pieces in self._flow.walk(self._cut(data)):
+            whole = self._decoder.cut(data)
+        except sse.TooLarge as error:
+            self.failure = errors.unreadable(str(error))
+            return b""
+        known = self._flow.before
+        return self._walk(whole if known and whole.startswith(known) else sse.thinned(whole))
+
+    def _walk(self, whole: bytes) -> bytes:
+        """Translate whole events: those that are known a run at a time, each other by itself. It may be learnt from."""
+        said: list[bytes] = []
+        flow = self._flow
+        at = read = looks = 0  # up to `read` each is read
+        size = len(whole)
+        while at < size:
+            known = flow.before
+            if known and at >= read and looks < LOOKS and whole.startswith(known, at):
+                read, pieces = flow.run(whole, at)
                 if pieces:
                     said.append(run := self._run(pieces))
                     self.framing += max(0, len(run) - sum(map(len, pieces)))
-                elif told := self._decoder.data(event):
-                    said.append(self._take(told, event))
+                    at = read
+                    continue
+                looks += 1
+            if (found := written(whole, at)) is not None:
+                event, told = found.groups()
+                at = found.end()
+            else:
+                stop = whole.find(b"\n\n", at)
+                event = whole[at:stop] if stop >= 0 else whole[at:]  # half a blank line too many
+                told = self._decoder.data(event)
+                at += len(event) + 2
+            if told:
+                said.append(self._take(told, event))
                 if self.failure or self.done:
                     break
-        except sse.TooLarge as error:
-            self.failure = errors.unreadable(str(error))
+            if flow.before is not known:
+                read = at
         return b"".join(said)
-
-    def _cut(self, data: bytes) -> bytes:
-        whole, known = self._decoder.cut(data), self._flow.before
-        return whole if known and whole.startswith(known) else sse.thinned(whole)
 
     def end(self) -> bytes:
         """The body has ended. A stop reason without the closing event is an end; anything else is a break."""
@@ -117,7 +139,8 @@ class Translation:
         self._heard = True
         try:
             told = read(data)
-            said = self._event(told)
+            arm = _ARMS.get(told.type)
+            said = b"" if arm is None else arm(self, told)
         except _UNREADABLE as error:
             self.failure = errors.unreadable(str(error))
             return b""
@@ -127,23 +150,16 @@ class Translation:
 
     def _learn(self, event: bytes, delta: Delta) -> None:
         """What comes next, mostly, is more of the same block: deltas that differ in nothing but their text."""
-        if self._fenced is not None or (delta.type == "input_json_delta" and self._is_custom()):
+        if self._fence is not None or (delta.type == "input_json_delta" and self._is_custom()):
             return
         brought = learn(self._flow, event, delta)
         self._kind = "text" if brought == "partial_json" and self._is_json() else brought
 
     def _run(self, pieces: list[bytes]) -> bytes:
         """The same as of each delta by itself: they are of the open block."""
-        if b"" in pieces:
-            pieces = [piece for piece in pieces if piece]
-            if not pieces:
-                return b""
-        whole = b"".join(pieces)
-        if b"\\" in whole:
-            texts = decoded(pieces)
-            pieces, text = [encode(text)[1:-1] for text in texts], "".join(texts)  # escapes as we write them
-        else:
-            text = whole.decode()
+        pieces, text = texts(pieces)
+        if not pieces:
+            return b""
         if self._kind == "text":
             self._length += len(text)
             return self._chunks.texts(pieces)
@@ -152,39 +168,31 @@ class Translation:
             return self._chunks.thoughts(pieces)
         return self._chunks.all_arguments(self._index or 0, pieces)
 
-    def _event(self, event: Event) -> bytes:
-        match event.type:
-            case "content_block_delta" if event.delta is not None:
-                return self._delta(event.delta)
-            case "content_block_start" if event.content_block is not None:
-                return self._start(event.content_block)
-            case "content_block_stop":
-                return self._close()
-            case "message_start" if event.message is not None:
-                self._chunks.model = event.message.model or self._chunks.model
-                self._count(event.message.usage)
-            case "message_delta":
-                self._count(event.usage)
-                stopped = event.delta is not None and event.delta.stop_reason
-                self._stop = event.delta if stopped else self._stop
-            case "message_stop":
-                return self._finish()
-            case "error":
-                self.failure = in_stream(event.error)
+    def _begin(self, event: Event) -> bytes:
+        if event.message is not None:
+            self._chunks.model = event.message.model or self._chunks.model
+            self._count(event.message.usage)
+        return b""
+
+    def _near_end(self, event: Event) -> bytes:
+        self._count(event.usage)
+        if event.delta is not None and event.delta.stop_reason:
+            self._stop = event.delta
+        return b""
+
+    def _fail(self, event: Event) -> bytes:
+        self.failure = in_stream(event.error)
         return b""
 
     def _count(self, said: msgspec.Raw) -> None:
-        if said == UNTOLD:
-            return
-        told = UsageSaid.read(said)
-        if self._counted is None:
-            self._counted = told
-        else:
-            self._counted.overwrite(told)
-        self._usage = None
-        self.service_tier = self._counted.tier()
+        if said != UNTOLD:
+            self._counted = UsageSaid.read(said, self._counted)
+            self._usage = None
+            self.service_tier = self._counted.tier()
 
-    def _start(self, block: Block) -> bytes:
+    def _start(self, event: Event) -> bytes:
+        if (block := event.content_block) is None:
+            return b""
         self._flow.forget()
         self._block = block
         self._pieces = []
@@ -203,7 +211,9 @@ class Translation:
                 return said
         return b""
 
-    def _delta(self, delta: Delta) -> bytes:
+    def _delta(self, event: Event) -> bytes:
+        if (delta := event.delta) is None:
+            return b""
         match delta.type:
             case "text_delta":
                 return self._text(delta.text or "")
@@ -221,26 +231,16 @@ class Translation:
         if not text:
             return b""
         self._length += len(text)
-        if self._fenced is not None:
-            return self._maybe_fenced(self._fenced, text)
+        if self._fence is not None:
+            text = self._fence.passed(text)
+            if not text:
+                return b""
+            self._fence = None
         return self._chunks.text(text)
 
     def _think(self, text: str) -> bytes:
         self._pieces.append(text)
         return self._chunks.reasoning(text) if text else b""
-
-    def _maybe_fenced(self, held: list[str], text: str) -> bytes:
-        """Emulated JSON mode: a fence around the whole answer is known only at its end."""
-        held.append(text)
-        if self._is_fence:
-            return b""
-        whole = "".join(held)
-        head = whole.lstrip()[:3]
-        self._is_fence = head == _FENCE
-        if _FENCE.startswith(head):  # it is one, or may yet become one
-            return b""
-        self._fenced = None
-        return self._chunks.text(whole)
 
     def _arguments(self, piece: str) -> bytes:
         if not piece or self._block.type != "tool_use":
@@ -259,24 +259,22 @@ class Translation:
     def _is_custom(self) -> bool:
         return self._reading.names.get(self._block.name or "", self._block.name) in self._reading.custom
 
-    def _close(self) -> bytes:
+    def _close(self, _: Event | None = None) -> bytes:
         self._flow.forget()
-        said = self._closed(self._block)
-        self._block = Block()
+        said, self._block = self._closed(self._block), Block()
         return said
 
     def _closed(self, block: Block) -> bytes:
         match block.type:
-            case "tool_use" if not self._saw_arguments:
-                return self._arguments(compact(block.input)) + self._custom()
+            case "text":
+                if block.citations:
+                    self._annotations += annotations(block.citations, self._block_start, self._length)
             case "tool_use":
-                return self._custom()
+                return (b"" if self._saw_arguments else self._arguments(compact(block.input))) + self._custom()
             case "thinking":
                 return self._thought(thinking("".join(self._pieces), block.signature or ""))
             case "redacted_thinking":
                 return self._thought(redacted(block.data or ""))
-            case "text":
-                self._annotations += annotations(block.citations or (), self._block_start, self._length)
         return b""
 
     def _custom(self) -> bytes:
@@ -287,25 +285,36 @@ class Translation:
 
     def _thought(self, block: dict[str, Any]) -> bytes:
         """Each block whole and with an index of its own: the SDKs' accumulators merge lists by it."""
-        said = self._chunks.extra("thinking_blocks", [{"index": len(self._thoughts), **block}])
         self._thoughts.append(block)
-        return said
+        return self._chunks.extra("thinking_blocks", [{"index": len(self._thoughts) - 1, **block}])
 
-    def _finish(self) -> bytes:
+    def _finish(self, _: Event | None = None) -> bytes:
         """The end of the message; without a stop reason it is the end of nothing."""
         if self._stop is None:
             self.failure = errors.truncated()
             return b""
         said = self._close() if self._block.type else b""
-        if self._fenced:
-            said += self._chunks.text(without_fence("".join(self._fenced)))
+        if self._fence is not None and self._fence.held:
+            said += self._chunks.text(self._fence.rest())
         self.finish = finish(self._stop.stop_reason, json_tool=self._reading.json_tool)
         refused = self._stop.stop_reason == "refusal" and not self._length
         if refused:
             said += self._chunks.refusal(refusal(self._stop.stop_details))
         if self._annotations:
             said += self._chunks.extra("annotations", self._annotations)
-        self.states = states(self._call, self._first_call, self._thoughts)
+        if self._thoughts:
+            self.states = states(self._reading, self._first_call, self._thoughts)
         self.done = True
         self._usage = self.usage or Usage()
         return said + self._chunks.finish(self.finish, self._usage, self.service_tier, refused=refused)
+
+
+_ARMS: dict[str, Callable[[Translation, Event], bytes]] = {
+    "message_start": Translation._begin,
+    "content_block_start": Translation._start,
+    "content_block_delta": Translation._delta,
+    "content_block_stop": Translation._close,
+    "message_delta": Translation._near_end,
+    "message_stop": Translation._finish,
+    "error": Translation._fail,
+}

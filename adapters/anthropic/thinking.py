@@ -35,6 +35,9 @@ class Thought(msgspec.Struct, frozen=True):
         return self.thinking["type"] == "enabled" or self.choice is None or self.choice.only is None
 
 
+UNASKED = Thought(None, None, None)
+
+
 def decide(
     word: str | None, choice: Choice | None, talk: Conversation, able: Capabilities, cap: int, warnings: Warnings
 ) -> Thought:

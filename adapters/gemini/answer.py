@@ -114,7 +114,8 @@ def _answer(said: Fragment, call: Call, stamp: Stamp) -> Answer:
     searched = 0
     for i, candidate in enumerate(said.candidates or ()):
         choices.append(_choice(candidate, i, call, stamp, states))
-        searched += searches(candidate.grounding_metadata)
+        if candidate.grounding_metadata:
+            searched += searches(candidate.grounding_metadata)
     if not choices:
         choices.append(blocked(said.prompt_feedback, call))
     counted = Told(said.usage_metadata)
@@ -159,7 +160,7 @@ def _choice(candidate: Candidate, position: int, call: Call, stamp: Stamp, state
         elif part.inline_data is not None:
             message.images += images(part.inline_data)
         spans.append(visible)
-    message.text = [text for text in spans if text]
+    message.text = spans if all(spans) else [text for text in spans if text]
     if candidate.grounding_metadata or candidate.citation_metadata:
         message.annotations = annotations(candidate.grounding_metadata, candidate.citation_metadata, spans)
     if candidate.logprobs_result is not None:

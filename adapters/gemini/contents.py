@@ -40,16 +40,15 @@ def googles_own(url: str) -> bool:
     return parts.scheme == "https" and parts.hostname in _OWN_HOSTS
 
 
-class Speller:
+class Speller(msgspec.Struct):
     """Spells turns. Signatures go back on exactly the part that had them; nothing else of another vendor does."""
 
-    def __init__(self, names: Names, able: Capabilities, supplies: Supplies, warnings: Warnings) -> None:
-        self._names = names
-        self._able = able
-        self._supplies = supplies
-        self._warnings = warnings
-        self._order: dict[str, int] = {}  # of calls, by id; an id may come again
-        self._calls = 0
+    _names: Names
+    _able: Capabilities
+    _supplies: Supplies
+    _warnings: Warnings
+    _order: dict[str, int] = {}  # of calls, by id; an id may come again
+    _calls: int = 0
 
     def contents(self, turns: list[Turn]) -> list[dict[str, Any]]:
         """The member `contents`."""

@@ -31,7 +31,8 @@ def needs(envelope: Envelope, target: Target) -> Needs:
     states: list[str] = []
     if target.capabilities.call_ids:
         states = [id for message, ids in waiting.calls(envelope.chat) if _unsigned(message) for id in ids]
-    return Needs(images=waiting.images(envelope.chat, contents.googles_own), states=states)
+    images = waiting.images(envelope.chat, contents.googles_own) if envelope.marks.media else ()
+    return Needs(images=images, states=states)
 
 
 def _unsigned(message: wire.Assistant) -> bool:
@@ -52,34 +53,49 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
             f"{target.model} does not continue an assistant's message: the last message must not be the assistant's.",
             "messages",
         )
-    box = tools.read(chat)
-    names = tools.Names(_TOOL_NAME, 128)
-    names.claim([tool.name for tool in box.tools])
-    names.claim([block.name for turn in talk.turns for block in turn.blocks if isinstance(block, conversation.Call)])
+    asked = envelope.fields
+    calling = talk.called or not _TOOLS.isdisjoint(asked)
+    box, names = (tools.EMPTY, _NO_NAMES) if not calling else _box(chat, talk)
     body: dict[str, Any] = {}
-    turns = conversation.fold_system(talk.turns, keep=False)
+    turns = conversation.fold_system(talk.turns, keep=False) if talk.interrupted else talk.turns
     if talk.system and able.system:
         body["systemInstruction"] = {"parts": [{"text": block.text} for block in talk.system]}
     elif talk.system:
         # Gemma knows no system instruction: the first user's turn begins with it.
         turns = [conversation.Turn("user", list(talk.system)), *turns]
     body["contents"] = contents.Speller(names, able, supplies, warnings).contents(turns)
-    body |= _tools(chat, box, able, names, warnings)
-    if generation := _generation(chat, box, target, warnings):
+    if calling:
+        body |= _tools(chat, box, able, names, warnings)
+    if generation := _generation(envelope, box, target, warnings):
         body["generationConfig"] = generation
-    body |= _tier(chat.service_tier, warnings)
+    if "service_tier" in asked:
+        body |= _tier(chat.service_tier, warnings)
     reading = Reading(
         stream=envelope.stream,
         choices=envelope.choices,
         include_usage=envelope.include_usage,
-        names=names.clients,
-        custom=frozenset([tool.name for tool in box.tools if tool.custom]),
-        legacy_functions=box.legacy,
         model=target.model,
     )
+    if calling:
+        reading.names = names.clients
+        reading.custom = frozenset([tool.name for tool in box.tools if tool.custom])
+        reading.legacy_functions = box.legacy
     said = _encode(body)
     found = marks.of(said, body, len(turns))
     return Call(path=_path(target.model, envelope.stream), body=said, reading=reading, warnings=warnings, marks=found)
+
+
+# Members that offer something to call. Without them, and without calls in the history, nothing has a name.
+_TOOLS = frozenset({"tools", "functions", "tool_choice", "function_call", "web_search_options"})
+_NO_NAMES = tools.Names(_TOOL_NAME, 128)
+
+
+def _box(chat: wire.Chat, talk: conversation.Conversation) -> tuple[tools.Toolbox, tools.Names]:
+    """The tools, and the names by which they and those of the history go."""
+    box, names = tools.read(chat), tools.Names(_TOOL_NAME, 128)
+    names.claim([tool.name for tool in box.tools])
+    names.claim([block.name for turn in talk.turns for block in turn.blocks if isinstance(block, conversation.Call)])
+    return box, names
 
 
 @lru_cache(256)
@@ -148,12 +164,23 @@ def _choice(choice: tools.Choice, names: tools.Names) -> dict[str, Any]:
     return {"mode": _MODES[choice.mode]}
 
 
-def _generation(chat: wire.Chat, box: tools.Toolbox, target: Target, warnings: Warnings) -> dict[str, Any]:
-    able = target.capabilities
+# Members that say how the answer is to be made. Most requests have none but its length.
+_TUNING = frozenset(
+    {
+        *("temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "stop", "n"),
+        *("logprobs", "top_logprobs", "response_format", "reasoning_effort"),
+    }
+)
+
+
+def _generation(envelope: Envelope, box: tools.Toolbox, target: Target, warnings: Warnings) -> dict[str, Any]:
+    chat, able = envelope.chat, target.capabilities
     said: dict[str, Any] = {}
     cap = caps.read(chat, target.max_output, target, warnings)  # counts thoughts and answer
     if cap.asked or cap.lowered:
         said["maxOutputTokens"] = cap.tokens
+    if _TUNING.isdisjoint(envelope.fields):
+        return said
     said |= _controls(chat, able, warnings)
     if stop := [chat.stop] if isinstance(chat.stop, str) else chat.stop:
         if not all(stop):

@@ -5,7 +5,8 @@ one of a run tells what is counted, and of those before it only the texts are de
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat, takewhile
 
 import msgspec
 
@@ -24,13 +25,12 @@ _members = msgspec.json.Decoder(msgspec.Raw)  # it looks whether they are JSON, 
 class Run:
     """Of one stream. Until something is learnt every fragment is read."""
 
-    def __init__(self) -> None:
-        self.thought = False  # what its texts are
-        self._before = b""  # what stands before a text
-        self._seam = b""  # the same, with the blank line before it
-        self._behind = b""  # what stands behind a text, up to the counts
-        self._rest = b""  # the counts and what stands behind them, without digits
-        self._learns = False
+    thought = False  # what its texts are
+    _before = b""  # what stands before a text
+    _seam = b""  # the same, with the blank line before it
+    _behind = b""  # what stands behind a text, up to the counts
+    _rest = b""  # the counts and what stands behind them, without digits
+    _learns = False
 
     def walk(self, whole: bytes) -> Iterator[tuple[bytes, list[bytes], list[str]]]:
         """Whole events, in order: each by itself, without the blank line behind it; or the texts of a run, as `encode`
@@ -74,26 +74,24 @@ class Run:
         before, seam, behind, bare = self._before, self._seam, self._behind, self._rest
         if not before or not whole.startswith(before, at):
             return at, [], []
-        said, rests = [], []
-        end = last = at
-        for piece in whole[at + len(before) : -2].split(seam):
-            text, _, rest = piece.partition(behind)
-            if rest.translate(None, _DIGITS) != bare:
-                break
-            said.append(text)
-            rests.append(rest)
-            last, end = end, end + len(piece) + len(seam)
-        texts = _decoded(said, rests)
-        del said[-1:], texts[-1:]
-        if len(texts) != len(said):
+        # A loop over them in Python would take as long as all the rest.
+        pieces = whole[at + len(before) : -2].split(seam)
+        found, _, rests = zip(*map(bytes.partition, pieces, repeat(behind)), strict=True)
+        stripped = map(bytes.translate, rests, repeat(None), repeat(_DIGITS))
+        alike = len(list(takewhile(bare.__eq__, stripped)))
+        texts = _decoded(found[:alike], rests[:alike])
+        if len(texts) != alike or alike < 2:
             return at, [], []
+        del texts[-1]
+        said, before_last = list(found[: alike - 1]), pieces[: alike - 1]
+        last = at + sum(map(len, before_last)) + len(before_last) * len(seam)
         if not all(texts) or b"\\" in b"".join(said):
             texts = [text for text in texts if text]
             said = [encode(text)[1:-1] for text in texts]
         return last, said, texts
 
 
-def _decoded(said: list[bytes], rests: list[bytes]) -> list[str]:
+def _decoded(said: Sequence[bytes], rests: Sequence[bytes]) -> list[str]:
     """What these are as texts of JSON: as many only if each is one, and what stands behind it is JSON too.
 
     Each has a line, and none goes on in the next one: a text of JSON has no line break.

@@ -34,28 +34,30 @@ def stream(call: Call, stamp: Stamp) -> "Translation":
 class Translation:
     """Calls of functions come whole, in one fragment or in many; their index counts through the whole stream."""
 
+    # How each stream begins; most streams leave many of these as they are.
+    failure: Failure | None = None
+    done = False
+    finish: str | None = None
+    framing = 0
+    _reason: str | None = None
+    _calls = 0
+    _kind = ""  # of the last part
+    _signature: str | None = None
+    _grounding: Any = None
+    _citations: Any = None
+    _searches = 0
+
     def __init__(self, call: Call, stamp: Stamp) -> None:
-        self.failure: Failure | None = None
-        self.done = False
-        self.finish: str | None = None
         self.states: dict[str, str] = {}
-        self.framing = 0
         self._reading = call.reading
         self._stamp = stamp
         self._chunks = Chunks(stamp, call.reading)
         self._decoder = sse.Decoder()
         self._run = Run()
         self._counted = Told()
-        self._reason: str | None = None
         self._seen: set[str] = set()  # ids of calls
-        self._calls = 0
         self._texts: list[list[str]] = []  # the fragments of each part; none for what the client does not see
-        self._kind = ""  # of the last part
-        self._signature: str | None = None
         self._images: list[dict[str, Any]] = []
-        self._grounding: Any = None
-        self._citations: Any = None
-        self._searches = 0
 
     @property
     def usage(self) -> Usage | None:
@@ -149,8 +151,10 @@ class Translation:
 
     def _note(self, candidate: Candidate) -> None:
         """What is said at the end only; of each the last that was told counts."""
-        self._reason = candidate.finish_reason or self._reason
-        self._citations = candidate.citation_metadata or self._citations
+        if candidate.finish_reason:
+            self._reason = candidate.finish_reason
+        if candidate.citation_metadata:
+            self._citations = candidate.citation_metadata
         if candidate.grounding_metadata:
             self._grounding = candidate.grounding_metadata
             self._searches = searches(candidate.grounding_metadata) or self._searches

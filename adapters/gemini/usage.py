@@ -13,9 +13,10 @@ _MOST = 2**53  # what is more than this, or less than nothing, is no count of to
 class Told:
     """Cumulative counts. Read leniently: no oddity in the bill is worth the loss of a good answer."""
 
+    _found: Usage | None = None  # what was worked out of what is told by now
+
     def __init__(self, said: Any = None) -> None:
         self._said: dict[str, Any] = {}
-        self._found: Usage | None = None
         self.overwrite(said)
 
     def overwrite(self, later: Any) -> None:
@@ -29,7 +30,7 @@ class Told:
     def usage(self, searches: int) -> Usage | None:
         """The counts in disjoint buckets; None if nothing was counted: then it is for others to estimate."""
         found = self.buckets(searches)
-        return found if found.prompt or found.completion or searches else None
+        return found if found.out_text or found.prompt or found.completion or searches else None
 
     def buckets(self, searches: int = 0) -> Usage:
         """The counts in disjoint buckets, worked out once. The prompt includes what was cached; thoughts are counted
@@ -40,19 +41,25 @@ class Told:
 
     def _buckets(self, searches: int) -> Usage:
         told = self._said.get
-        prompt = _count(told("promptTokenCount")) + _count(told("toolUsePromptTokenCount"))
-        thoughts, candidates = _count(told("thoughtsTokenCount")), _count(told("candidatesTokenCount"))
-        if thoughts <= candidates and prompt + candidates == told("totalTokenCount"):
-            candidates -= thoughts  # some models count the thoughts among the candidates
-        cached = min(prompt, _count(told("cachedContentTokenCount")))
+        prompt, candidates = _count(told("promptTokenCount")), _count(told("candidatesTokenCount"))
+        thoughts = cached = cached_audio = audio = image = out_audio = out_image = 0
+        if by_tools := told("toolUsePromptTokenCount"):
+            prompt += _count(by_tools)
+        if thought := told("thoughtsTokenCount"):
+            thoughts = _count(thought)
+            if thoughts <= candidates and prompt + candidates == told("totalTokenCount"):
+                candidates -= thoughts  # some models count the thoughts among the candidates
+        if kept := told("cachedContentTokenCount"):
+            cached = min(prompt, _count(kept))
         fresh = prompt - cached
         of_prompt, of_cached = _details(told("promptTokensDetails")), _details(told("cacheTokensDetails"))
-        cached_audio = min(cached, of_cached.get("AUDIO", 0))
-        audio = min(fresh, max(0, of_prompt.get("AUDIO", 0) - cached_audio))
-        image = min(fresh - audio, max(0, of_prompt.get("IMAGE", 0) - of_cached.get("IMAGE", 0)))
-        said = _details(told("candidatesTokensDetails"))
-        out_audio = min(candidates, said.get("AUDIO", 0))
-        out_image = min(candidates - out_audio, said.get("IMAGE", 0))
+        if not (of_prompt.keys() <= _TEXT and of_cached.keys() <= _TEXT):
+            cached_audio = min(cached, of_cached.get("AUDIO", 0))
+            audio = min(fresh, max(0, of_prompt.get("AUDIO", 0) - cached_audio))
+            image = min(fresh - audio, max(0, of_prompt.get("IMAGE", 0) - of_cached.get("IMAGE", 0)))
+        if said := _details(told("candidatesTokensDetails")):
+            out_audio = min(candidates, said.get("AUDIO", 0))
+            out_image = min(candidates - out_audio, said.get("IMAGE", 0))
         return Usage(
             in_text=fresh - audio - image,
             in_audio=audio,
@@ -68,7 +75,8 @@ class Told:
 
     def tier(self) -> str | None:
         """The service tier in OpenAI's words, if the vendor told one."""
-        return _TIERS.get(str(self._said.get("serviceTier")).lower())
+        tier = self._said.get("serviceTier")
+        return _TIERS.get(str(tier).lower()) if tier else None
 
 
 def searches(grounding: Any) -> int:
@@ -81,6 +89,7 @@ def _count(value: Any) -> int:
     return value if type(value) is int and 0 <= value <= _MOST else 0
 
 
+_TEXT = frozenset({"TEXT"})
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 

@@ -17,6 +17,7 @@ from adapters.openai.chunk import (
     Tidier,
     all_plain,
     decoder,
+    goes_on,
     odd,
     piece,
     says_something,
@@ -46,7 +47,7 @@ def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
         raise errors.unreadable(str(unreadable)) from None
     assert said.choices
     return Answer(
-        body=_readable(body),
+        body=body if body.isascii() else _readable(body),
         usage=believed(said.usage, spoken=lambda: speaks(said), long=call.reading.caches_long),
         finish=said.choices[0].finish_reason,
         service_tier=said.service_tier,
@@ -55,9 +56,10 @@ def response(body: bytes, call: Call, stamp: Stamp) -> Answer:
 
 def stream(call: Call, stamp: Stamp) -> "Relay":
     """A relay for one streamed answer."""
-    mender = None if call.reading.exact else Mender(stamp, call.reading.model)
-    tidier = Tidier(None if call.reading.exact else stamp)
-    return Relay(call.reading.include_usage, call.reading.choices, tidier, mender, long=call.reading.caches_long)
+    reading = call.reading
+    mender = None if reading.exact else Mender(stamp, reading.model)
+    tidier = Tidier(None if reading.exact else stamp)
+    return Relay(reading.include_usage, reading.choices, tidier, mender, long=reading.caches_long)
 
 
 _DONE = b"[DONE]"
@@ -107,46 +109,59 @@ class Relay:
         except sse.TooLarge as error:
             self.failure = errors.unreadable(str(error))
             return b""
-        if whole and not self._begun:
-            whole = sse.thinned(whole)
-        return self._whole(whole) if whole else b""
+        if not whole:
+            return b""
+        end, texts = self._flow.run(whole)
+        if not texts:
+            return self._read(whole if self._begun else sse.thinned(whole))
+        said = self._passed(whole, 0, end, texts)
+        return said if end == len(whole) else said + self._read(whole, end)
 
-    def _whole(self, whole: bytes) -> bytes:
+    def _read(self, whole: bytes, at: int = 0) -> bytes:
         """Pieces of the answer go on together, as they came: to read each is as dear as to translate it. What begins
         the answer, and what ends it, is read."""
         said: list[bytes] = []
-        at = read = looks = 0  # up to `read` they are read, because something among them is no piece
-        while at < len(whole) and not (self.done or self.failure):
-            if at >= read and looks < flow.LOOKS and self._begun and self.usage is None:
-                looks += 1
+        read = looks = 0  # up to `read` they are read, because something among them is no piece
+        size, known = len(whole), self._flow.before
+        while at < size:
+            if at >= read and looks < flow.LOOKS and self._begun:
                 end, read, part = self._pieces(whole, at)
                 if part:
                     said.append(part)
                     at = end
                     continue
-            if (end := whole.find(b"\n\n", at)) < 0:
-                end = len(whole)  # half a blank line too many
-            known = self._flow.before
-            if data := self._decoder.data(whole[at:end]):
+                looks += read > at
+            stop = whole.find(b"\n\n", at)
+            if stop < 0:
+                stop = size  # half a blank line too many
+            if data := self._decoder.data(whole[at:stop]):
                 said.append(self._event(data))
-            at = end + 2
-            read = read if self._flow.before is known else at
-        return b"".join(said) if len(said) > 1 else said[0] if said else b""
+                if self.done or self.failure:
+                    break
+            at = stop + 2
+            if known is not self._flow.before:
+                known, read = self._flow.before, at
+        return b"".join(said)
 
     def _pieces(self, whole: bytes, at: int) -> tuple[int, int, bytes]:
         """Up to where they are pieces of an answer in mid-flow, one choice each, and nothing that concerns us; up to
         where somebody must look; and what there is to say of the pieces."""
         end, texts = self._flow.run(whole, at)
         if texts:
-            self.framing += len(texts) * self._frame
-            if self._bare is not None:
-                return end, 0, flow.wrapped(texts, *self._bare)
-            return end, 0, self._trimmed(whole[at:end])
-        end = odd(whole, at)
+            return end, end, self._passed(whole, at, end, texts)
+        if self.usage is not None or not goes_on(whole, at) or (end := odd(whole, at)) == at:
+            return at, len(whole), b""  # what is at the end of an answer is at its end
         plain = whole[at:end]
-        if plain and self._spoken and all_plain(plain, self.service_tier) and (self._mender is None or complete(plain)):
-            return end, 0, self._trimmed(_readable(plain))
-        return at, end if plain else len(whole), b""  # what is at the end of an answer is at its end
+        if self._spoken and all_plain(plain, self.service_tier) and (self._mender is None or complete(plain)):
+            return end, end, self._trimmed(_readable(plain))
+        return at, end, b""
+
+    def _passed(self, whole: bytes, at: int, end: int, texts: list[bytes]) -> bytes:
+        """What there is to say of known events, which stand there, and of whom these are the texts."""
+        self.framing += len(texts) * self._frame
+        if self._include_usage:
+            return whole[at:end]
+        return self._trimmed(whole[at:end]) if self._bare is None else flow.wrapped(texts, *self._bare)
 
     def _trimmed(self, part: bytes) -> bytes:
         """Without the usage that nobody has asked for: nearly always all of it. In a text its quotes are escaped."""
@@ -186,7 +201,9 @@ class Relay:
         if data.startswith(_DONE):
             return self._close()
         try:
-            chunk, data = decoder.decode(data), _readable(data)
+            chunk = decoder.decode(data)
+            if not data.isascii():
+                data = _readable(data)
             if (error := told_in(chunk)) is not None:
                 raise in_stream(error, data)
             return self._chunk(chunk, data) if self._mender is None else self._mended(self._mender, chunk, data)
@@ -206,53 +223,60 @@ class Relay:
         return b"".join([self._chunk(decoder.decode(piece), piece, learn=False) for piece in pieces])
 
     def _chunk(self, chunk: Chunk, data: bytes, *, learn: bool = True) -> bytes:
-        self.service_tier = chunk.service_tier or self.service_tier
-        for choice in chunk.choices or ():
+        choices, usage = chunk.choices, chunk.usage
+        if chunk.service_tier:
+            self.service_tier = chunk.service_tier
+        for choice in choices or ():
             if choice.finish_reason:
                 self._finished.add(choice.index or 0)
                 self.finish = choice.finish_reason
         text = piece(chunk)
         if not (self._spoken and self._uncounted) and (text or speaks(chunk)):
             self._spoken = True
-            self._uncounted = self._uncounted or chunk.usage is None
-        if chunk.usage is not None:
-            self._count(chunk.usage)
-            self._counted = data if chunk.choices == [] else with_members(data, choices=[])
-        if chunk.choices is None or (not chunk.choices and chunk.usage is not None):
+            self._uncounted = self._uncounted or usage is None
+        if usage is not None:
+            self._count(usage)
+            self._counted = data if choices == [] else with_members(data, choices=[])
+        if not choices and (choices is None or usage is not None):
             return b""  # the usage, or something that is no chunk
-        bare = self._trimmed(data)
-        tidied = self._tidier.tidy(chunk, self._without_usage(chunk, bare))
-        if text and learn and tidied == bare:
+        tidied = self._tidier.tidy(chunk, self._without_usage(data, usage))
+        if text and learn and tidied == self._trimmed(data):
             self._learn(data, text)
-        if not self._begun and not text and not says_something(chunk):
-            self._held += sse.encode(tidied)
+        said = sse.encode(tidied)
+        if self._begun:
+            return said
+        if not text and not says_something(chunk):
+            self._held += said
             return b""
         self._begun = True
-        held, self._held = self._held, b""
-        return held + sse.encode(tidied)
+        said, self._held = self._held + said, b""
+        return said
 
     def _count(self, said: Any) -> None:
         """Each count is of all so far: the last one that can be true is the one."""
         if (usage := believed(said, spoken=lambda: self._spoken, long=self._long)) is not None:
             self.usage, self._uncounted = usage, False
+            self._flow.forget()  # what comes now must be read: has more been said than was counted?
 
-    def _without_usage(self, chunk: Chunk, data: bytes) -> bytes:
+    def _without_usage(self, data: bytes, usage: Any) -> bytes:
         """The usage comes last; before it there is a null for those who have asked for it, else nothing."""
         if self._include_usage:
-            return data if chunk.usage is None else with_members(data, usage=None)
+            return data if usage is None else with_members(data, usage=None)
+        data = self._trimmed(data)
         return without_usage(data) if b'"usage"' in data else data
 
     def _learn(self, data: bytes, text: bytes) -> None:
         """The next events may be like this one, to which nothing was done, but that it may have lost its usage."""
         if sse.LF in data:
             return
-        self._flow.learn(b"data: " + data, text)
-        if not self._flow.before:
+        learnt = self._flow
+        learnt.learn(b"data: " + data, text)
+        if not learnt.before:
             return
-        wrapping = [self._trimmed(around) for around in self._flow.wrapping]
-        self._bare = None if self._include_usage or self._flow.padded else (wrapping[0], wrapping[1])
-        frame = b"".join(wrapping)
-        self._frame = 0 if speaks(decoder.decode(self._decoder.data(frame[:-2]))) else len(frame)
+        as_it_came = self._include_usage or learnt.padded
+        self._bare = None if as_it_came else (self._trimmed(learnt.before), self._trimmed(learnt.end))
+        frame = self._trimmed(b"".join(learnt.wrapping))
+        self._frame = 0 if speaks(decoder.decode(frame[len(b"data: ") : -2])) else len(frame)
 
     def _close(self) -> bytes:
         """The usage if it was asked for, and the end. Without anything said before it is the end of nothing."""
@@ -277,9 +301,8 @@ class Relay:
 
 
 def _readable(data: bytes) -> bytes:
-    """The same, in UTF-8: what is only passed on is not read by anybody here, and a client would stumble over it."""
-    if data.isascii():
-        return data
+    """The same, in UTF-8: what is only passed on is not read by anybody here, and a client would stumble over it.
+    ASCII, as most is, need not come here."""
     try:
         data.decode()
     except UnicodeDecodeError:

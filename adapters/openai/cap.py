@@ -14,6 +14,9 @@ _NULL = msgspec.Raw(b"null")
 
 def changes(envelope: Envelope, target: Target, warnings: Warnings) -> tuple[dict[str, Any], set[str]]:
     """The members of the request to set, and those to leave out; both empty where the client's bytes may stay."""
+    wanted = target.capabilities.max_tokens_field
+    if target.cap is None and wanted == "either":
+        return {}, set()  # nearly always: there is money enough, and each name is obeyed
     fields = envelope.fields
     given = [name for name in NAMES if name in fields and fields[name] != _NULL]
     if target.cap is not None and (excess := _excess(envelope, given, target.cap, target)) is not None:
@@ -21,7 +24,6 @@ def changes(envelope: Envelope, target: Target, warnings: Warnings) -> tuple[dic
         field = _obeyed(given, target)
         kept = field in given and _number(_said(envelope, field), target.cap + 1) <= target.cap
         return {field: _said(envelope, field) if kept else target.cap}, set(NAMES) - {field}
-    wanted = target.capabilities.max_tokens_field
     if wanted != "either" and given and wanted not in given:
         return {wanted: _said(envelope, given[0])}, set(given)
     return {}, set()

@@ -55,9 +55,10 @@ _TEXTS = {name: b'"%b":"' % name.encode() for name in ("content", "refusal", "re
 def piece(chunk: Chunk) -> bytes:
     """If one choice, the first, goes on in it with some text, and there is nothing else in it that is read here: what
     stands before that text. Else nothing."""
-    if chunk.choices is None or len(chunk.choices) != 1 or chunk.usage is not None:
+    choices = chunk.choices
+    if not choices or len(choices) != 1 or chunk.usage is not None:
         return b""
-    [choice] = chunk.choices
+    choice = choices[0]
     if choice.index != 0 or choice.finish_reason is not None or choice.delta is None or len(choice.delta) != 1:
         return b""
     [(name, said)] = choice.delta.items()
@@ -103,6 +104,14 @@ def odd(whole: bytes, at: int = 0) -> int:
     return at if before < 0 else before + 2
 
 
+def goes_on(whole: bytes, at: int) -> bool:
+    """True if the event that begins `at` says that its choice is not at its end: else it is not `all_plain`."""
+    return whole.find(_GOES_ON, at, whole.find(b"\n\n", at)) >= 0
+
+
+_GOES_ON = b'"finish_reason":null'
+
+
 def all_plain(whole: bytes, tier: str | None) -> bool:
     """True if these events hold one choice each and nothing that concerns us: pieces of an answer in mid-flow. `tier`
     is the service tier that was told already.
@@ -115,7 +124,7 @@ def all_plain(whole: bytes, tier: str | None) -> bool:
         whole.count(b"\n") == 2 * events
         and whole.count(b"data: {") == events
         and whole.count(b'"choices":[{"index":') == events
-        and whole.count(b'"finish_reason":null') == whole.count(b'"finish_reason"') == events
+        and whole.count(_GOES_ON) == whole.count(b'"finish_reason"') == events
         and whole.count(b',"usage":null') == whole.count(b'"usage"')
         and b'"role"' not in whole
         and b'"tool_calls"' not in whole
@@ -164,8 +173,10 @@ class Tidier:
         """The chunk to the byte as it came, unless it deviates."""
         changes: dict[int, Members] = {}
         for i, choice in enumerate(chunk.choices or ()):
-            change: Members = {} if choice.index is not None else {"index": i}
             delta = choice.delta or {}
+            if choice.index is not None and _JOINED.isdisjoint(delta):
+                continue  # nearly always
+            change: Members = {} if choice.index is not None else {"index": i}
             tidied = self._delta(i if choice.index is None else choice.index, delta)
             if tidied is not delta:
                 change["delta"] = tidied
@@ -236,6 +247,9 @@ class Tidier:
             self._told[(name, *where)] = value
             return members
         return {key: kept for key, kept in members.items() if key != name}
+
+
+_JOINED = frozenset({"role", "tool_calls"})
 
 
 def _given(members: Members, name: str) -> bool:

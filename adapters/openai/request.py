@@ -46,7 +46,8 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     if able.refused or not able.stream_options:
         # A cap goes out even to a vendor that is said to refuse it: its 400 costs nothing, an endless answer does.
         gone |= _refused(envelope, able, warnings) - capped.keys()
-    changed |= capped
+    if capped:
+        changed |= capped
     if "model" in changed and envelope.model.removeprefix(f"{target.provider}/") != target.model:
         gone |= _unwanted_by_substitute(envelope, target, changed, warnings)
     if (messages := _messages(envelope, able, warnings)) is not None:

@@ -16,7 +16,7 @@ second reads it again, adds what he saw, and writes then. While the store is awa
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -26,25 +26,23 @@ from proxy.fleet.exchange import Exchange
 from proxy.fleet.sheet import Sheet
 from proxy.fleet.view import View
 from proxy.fleet.waiting import Sent
-from proxy.fleet.way import Way
+from proxy.fleet.way import Way, Ways
 from proxy.health import Cell, Outcome, Policy, Scope, Standing, ratelimit
 from proxy.health import cell as cells
 from proxy.health import circuit as circuits
 from proxy.store import Board, StoreError
 
-__all__ = ["Fleet", "Ticket", "Way"]
+__all__ = ["Fleet", "Ticket", "Way", "Ways"]
 
 _MOST_ASIDE = 512  # answers; without `open` nobody gathers them by the clock
+_QUIET_SECONDS = 0.1  # that nothing speaks against some is believed without another look, if nothing is learnt
 _SCOPES: tuple[Scope, ...] = ("line", "provider", "model")  # the nearest first: it is asked for a place first
 
 
 class Ticket(Sent):
     """One attempt at one model, from its sending to its end. Made by `Fleet`, opaque to others."""
 
-    provider: str
-    model: str
     way: Way
-    number: int
     probes: dict[str, str]  # scope -> the name of its place there
     sinces: Mapping[str, int]  # scope -> since when its circuit is as it was then
     needed: Mapping[str, int]
@@ -84,7 +82,7 @@ class Fleet:
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        self._view.policy = policy
+        self._view.obey(policy)
 
     async def open(self) -> None:
         """Read the board once, if it can be had, and begin to listen and to tell. Never raises."""
@@ -99,13 +97,19 @@ class Fleet:
         """How it stands, as far as is known here. Never waits."""
         return self.way(provider, model).standing(self.policy, self.now(), self._clock())
 
-    def quiet(self, ways: Sequence[Way], now: int) -> bool:
+    def quiet(self, ways: Ways) -> bool:
         """Whether nothing speaks against asking at any of them: no circuit, no wait that a vendor has asked for, no
-        stall."""
-        policy, clock = self._view.policy, self._clock()
-        for way in ways:  # noqa: SIM110  # a generator takes longer than the looks
-            if not way.quiet(policy, now, clock):
-                return False
+        stall. Each request asks this: what was seen holds until anything is learnt; a stall, which nobody tells, is
+        seen a tenth of a second late at most."""
+        clock = self._clock()
+        return (ways.version == self._view.version and clock < ways.until) or self._look(ways, clock)
+
+    def _look(self, ways: Ways, clock: float) -> bool:
+        view, now = self._view, self.now()
+        if not all(way.quiet(view.policy, now, clock) for way in ways.each):
+            return False
+        ways.version, ways.until = view.version, clock + _QUIET_SECONDS
+        ways.limited = any(way.windows for way in ways.each)
         return True
 
     async def begin(
@@ -124,16 +128,18 @@ class Fleet:
         (`ratelimit.needs`) is what it takes of the vendor's limits when it is `sent`. `first_byte`: after how many
         seconds it is given up, if nobody answers.
         """
-        way, number = self.way(provider, model), next(self._numbers)
+        way, view = self._ways.get((provider, model)) or self.way(provider, model), self._view
         probes: dict[str, str] = {}
-        sinces = way.sinces
+        if way.version != view.version:
+            way.look(view.version)
         if not way.closed:
-            half_open = way.state(self.now()) == "half_open"
-            if half_open and not await self._admitted(way, f"{self._replica}/{number}", probes) and not force:
-                return None
-            sinces = way.sinces
-        ticket = Ticket(self._clock(), first_byte, stream, provider, model, way, number, probes, sinces, needed)
-        way.waiting.begin(number, ticket)
+            if way.state(self.now()) == "half_open":
+                probe = f"{self._replica}/{next(self._numbers)}"
+                if not await self._admitted(way, probe, probes) and not force:
+                    return None
+            way.look(view.version)
+        ticket = Ticket(self._clock(), first_byte, stream, way, probes, way.sinces, needed)
+        way.waiting.begin(ticket)
         return ticket
 
     async def _admitted(self, way: Way, probe: str, probes: dict[str, str]) -> bool:
@@ -160,13 +166,13 @@ class Fleet:
     def sent(self, ticket: Ticket) -> None:
         """It goes out: what it needs is taken off what the vendor's limits have left, until they are told anew: here,
         not for the others."""
-        if ticket.way.windows:  # else there is nothing to take it off
+        if ticket.way.model.seen.windows:  # else there is nothing to take it off
             ticket.way.spend(ticket.needed, self.now())
 
     def answered(self, ticket: Ticket) -> None:
         """Its first part has come."""
         ticket.answered = True
-        ticket.way.waiting.answered(ticket.number, self._clock())
+        ticket.way.waiting.answered(ticket, self._clock())
 
     def end(self, ticket: Ticket, outcome: Outcome) -> None:
         """How it ended. Never waits, never raises; each ticket once."""
@@ -175,27 +181,34 @@ class Fleet:
         ticket.ended = True
         way = ticket.way
         try:
-            well = outcome.failure is None and not outcome.left
-            if well and not ticket.answered:
-                self.answered(ticket)
-            if well and way.calm(ticket.sinces) and not (outcome.windows and ratelimit.scarce(outcome.windows)):
-                self._lay_aside(way, outcome)
-                return
+            if outcome.failure is None and not outcome.left:
+                if not ticket.answered:
+                    self.answered(ticket)
+                if self._lay_aside(ticket, way, outcome):
+                    return
             self.gather()
             for scope, sheet in way.sheets.items():
                 self._hear(ticket, scope, sheet, outcome)
         except Exception:  # whoever calls this has better to do
-            structlog.get_logger().exception("health not counted", provider=ticket.provider, model=ticket.model)
+            asked = way.model
+            structlog.get_logger().exception("health not counted", provider=asked.provider, model=asked.model)
         finally:
-            way.waiting.end(ticket.number)
+            way.waiting.end(ticket)
 
-    def _lay_aside(self, way: Way, outcome: Outcome) -> None:
-        """An answer where all is well says nothing that could not be said a little later, with all others."""
-        way.answers.append(outcome)
-        if len(way.answers) == 1:
-            self._view.news.set()
-        elif len(way.answers) >= _MOST_ASIDE:
+    def _lay_aside(self, ticket: Ticket, way: Way, outcome: Outcome) -> bool:
+        """An answer where all is well, now as when it was asked for, says nothing that could not be said a little
+        later, with all others."""
+        view, answers = self._view, way.answers
+        if way.version != view.version:
+            way.look(view.version)
+        if not way.calm or ticket.sinces is not way.sinces or (outcome.windows and ratelimit.scarce(outcome.windows)):
+            return False
+        if not answers:
+            view.news.set()
+        answers.append(outcome)
+        if len(answers) >= _MOST_ASIDE:
             self.gather()
+        return True
 
     def gather(self) -> None:
         """Take down what was laid aside."""

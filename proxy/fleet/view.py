@@ -17,11 +17,15 @@ _MOST_HEARD = 1_000  # cells; a board that somebody else fills must not fill thi
 
 
 class View:
-    """One per process; used on the event loop. `now` is the shared clock, in milliseconds."""
+    """One per process; used on the event loop. `now` is the shared clock, in milliseconds.
+
+    `version` is another whenever a cell or the policy may be: what was concluded from them holds as long as it is not.
+    """
 
     def __init__(self, policy: Policy, replica: str, now: Callable[[], int], opened: Opened = untold) -> None:
         self._opened = opened
         self.policy, self.replica, self.now = policy, replica, now
+        self.version = 0
         self.dirty: set[Sheet] = set()
         self.news, self.urgent = asyncio.Event(), asyncio.Event()
         self._sheets: dict[tuple[str, str, Scope], Sheet] = {}
@@ -42,6 +46,11 @@ class View:
         return found
 
     # ---- what happens here --------------------------------------------------------------------------------------
+
+    def obey(self, policy: Policy) -> None:
+        """Another policy from now on."""
+        self.policy = policy
+        self.version += 1
 
     def learn(self, sheet: Sheet, report: Report, now: int) -> None:
         """Something was seen."""
@@ -64,6 +73,7 @@ class View:
         self._changed(sheet, urgent=sheet.reset(now))
 
     def _changed(self, sheet: Sheet, *, urgent: bool) -> None:
+        self.version += 1
         if sheet.dirty:
             self.dirty.add(sheet)
             self.news.set()

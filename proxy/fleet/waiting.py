@@ -15,8 +15,8 @@ WITNESSES = 3  # fewer prove nothing
 _MILLI = 1_000
 
 
-class Sent(msgspec.Struct):
-    """A request that waits for its first part. `first_byte`: when it is given up. Seconds."""
+class Sent(msgspec.Struct, eq=False):
+    """A request that waits for its first part; one is like no other. `first_byte`: when it is given up. Seconds."""
 
     at: float
     first_byte: float
@@ -28,32 +28,33 @@ class Waiting:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self.sent: dict[int, Sent] = {}  # those that wait for their first part, by number, oldest first
+        self.sent: dict[Sent, None] = {}  # those that wait for their first part, oldest first
         self._answered = -math.inf  # when the last of all was answered
 
-    def begin(self, number: int, sent: Sent) -> None:
-        """One is sent. Numbers are never used again."""
+    def begin(self, sent: Sent) -> None:
+        """One is sent."""
         self.in_flight += 1
-        self.sent[number] = sent
+        self.sent[sent] = None
 
-    def answered(self, number: int, now: float) -> None:
+    def answered(self, sent: Sent, now: float) -> None:
         """Its first part has come."""
-        if self.sent.pop(number, None) is not None:
+        if sent in self.sent:
+            del self.sent[sent]
             self._answered = now
 
-    def end(self, number: int) -> None:
+    def end(self, sent: Sent) -> None:
         """It is over, answered or not. Once for each."""
         self.in_flight -= 1
-        self.sent.pop(number, None)
+        self.sent.pop(sent, None)
 
     def stalled(self, cell: Cell, now: float) -> bool:
         """Whether they wait in vain, as far as can be told."""
         if len(self.sent) < WITNESSES:
             return False
-        first = next(iter(self.sent.values()))
+        first = next(iter(self.sent))
         if now - first.at <= min(_LEAST_SECONDS, first.first_byte / 2):
             return False  # nor has anybody after it waited for longer
-        oldest = tuple(islice(self.sent.values(), WITNESSES))
+        oldest = tuple(islice(self.sent, WITNESSES))
         if now - oldest[-1].at <= min(_LEAST_SECONDS, oldest[-1].first_byte / 2):
             return False  # nobody is less patient than that, and a percentile takes its time
         return stalled(oldest, self._answered, now, cell)

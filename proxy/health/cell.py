@@ -154,26 +154,26 @@ def well(outcomes: Sequence[Outcome], scope: Scope, now: int) -> Report:
 
 
 def _answered(outcomes: Sequence[Outcome], tally: Tally, now: int) -> Report:
-    untils = [until for outcome in outcomes if (until := _until(outcome)) is not None]
+    firsts = [outcome.first for outcome in outcomes if outcome.first is not None]
+    wholes = [outcome.whole for outcome in outcomes if outcome.whole is not None]
+    speeds = [
+        outcome.tokens * _MILLI / writing  # per second, from the first part on
+        for outcome in outcomes
+        if outcome.tokens and (writing := (outcome.whole or 0.0) - (outcome.first or 0.0)) > 0
+    ]
+    untils = wholes  # but for streams
+    if firsts:
+        either = [outcome.whole if outcome.first is None else outcome.first for outcome in outcomes]
+        untils = [until for until in either if until is not None]
     return Report(
         tally=tally,
         ok=len(outcomes),
         windows=reduce(ratelimit.newer, [outcome.windows for outcome in outcomes if outcome.windows], {}),
-        first=sketch([outcome.first for outcome in outcomes if outcome.first is not None]),
-        whole=sketch([outcome.whole for outcome in outcomes if outcome.whole is not None]),
-        speed=sketch([speed for outcome in outcomes if (speed := _speed(outcome)) is not None]),
+        first=sketch(firsts),
+        whole=sketch(wholes),
+        speed=sketch(speeds),
         pace=Pace(sum(untils), len(untils), now) if untils else Pace(),
     )
-
-
-def _until(outcome: Outcome) -> float | None:
-    return outcome.first if outcome.first is not None else outcome.whole
-
-
-def _speed(outcome: Outcome) -> float | None:
-    """Tokens per second, from the first part on."""
-    writing = (outcome.whole or 0.0) - (outcome.first or 0.0)
-    return outcome.tokens * _MILLI / writing if outcome.tokens and writing > 0 else None
 
 
 def _blocked(failure: Failure, now: int) -> int:

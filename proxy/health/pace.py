@@ -7,7 +7,9 @@ average to within the precision of a float.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
+from itertools import accumulate
 
 import msgspec
 
@@ -29,13 +31,11 @@ class Sketch(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def quantile(self, q: float) -> float | None:
         """The value that a part `q` of them does not exceed; None if there is none."""
-        rank = q * self.total
-        seen = 0
-        for bucket in sorted(self.counts):
-            seen += self.counts[bucket]
-            if seen >= rank:
-                return math.exp(bucket * _GROWTH)
-        return None
+        if not self.counts:
+            return None
+        buckets = sorted(self.counts)
+        upto = list(accumulate(map(self.counts.__getitem__, buckets)))
+        return math.exp(buckets[bisect_left(upto, q * upto[-1])] * _GROWTH)
 
     def joined(self, other: "Sketch") -> "Sketch":
         """Both."""

@@ -26,7 +26,10 @@ MOST_GATHERED = 1024 * 1024
 # Bytes in a row that bring nothing of a body: a head, words before it ("100 Continue"), a chunk's extensions, trailers.
 MOST_BARREN = 128 * 1024
 MOST_HEADERS = 256
+_JOINED = 16 * 1024  # bytes of a body: up to so many are copied behind their head, and both are one write
 _TICK = 0.002  # seconds by which a clock of milliseconds may ring too early
+# Shorter than any vendor's own: a connection that the other side is about to close must not be taken for good.
+KEEPALIVE_SECONDS = 30.0
 _LOOKED_AT = 1.0  # seconds: what lay idle for longer is looked at before it is used
 
 
@@ -47,7 +50,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_alarm", "_barren", "_closed", "_deadline", "_due", "_idle", "_interim", "_loop", "_parser", "_paused", "_raw",
+        "_alarm", "_barren", "_closed", "_deadline", "_idle", "_interim", "_loop", "_parser", "_paused", "_raw",
         "_timer", "_transport", "_unread", "_waiter", "_wanted", "complete", "head", "headed", "keep", "lost",
         "on_body", "on_header", "parts", "patience", "since", "status",
     )  # fmt: skip
@@ -59,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[bool] | None = None
         self._wanted = HEAD
         self._timer: asyncio.TimerHandle | None = None
-        self._alarm = self._due = self._deadline = self._idle = 0.0
+        self._alarm = self._deadline = self._idle = 0.0
         self._unread = self._barren = 0
         self._paused = self._interim = False
         self._raw: dict[bytes, bytes] = {}
@@ -84,35 +87,37 @@ class Connection(asyncio.Protocol):
         the transport."""
         self.complete = self.headed = self._interim = False
         self._barren = 0
-        self._transport.write(head)
-        self._transport.write(body)
+        if len(body) <= _JOINED:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
 
-    async def until(self, wanted: int, patience: float, deadline: float, idle: float = 0.0) -> bool:
-        """Wait until `wanted` has come, or never will; False if the time was over before.
+    def until(self, wanted: int, patience: float, deadline: float, idle: float = 0.0) -> asyncio.Future[bool]:
+        """To be awaited: until `wanted` has come, or never will; False if the time was over before.
 
         `patience` and `deadline` are times of the loop's clock: which one it was that ended is seen by `self.patience`.
         While a `WHOLE` answer comes, patience is renewed by each part, for `idle` seconds.
         """
+        waiter = self._waiter = self._loop.create_future()
         if self.lost is not None:
-            return True
+            waiter.set_result(True)
+            return waiter
         if self._paused:
             self._resume()
-        self._wanted, self._deadline, self._idle, self.patience = wanted, deadline, idle, patience
-        due = self._due = patience if patience < deadline else deadline
+        self._wanted = wanted
+        self._deadline = deadline
+        self._idle = idle
+        self.patience = patience
+        due = patience if patience < deadline else deadline
         if self._timer is None or due < self._alarm:
             self._arm(due)
-        waiter = self._waiter = self._loop.create_future()
-        try:
-            came: bool = await waiter
-        finally:
-            self._waiter = None
-        return came
+        return waiter
 
     def take(self) -> bytes:
         """All of the body that has arrived and was not taken yet."""
-        parts = self.parts
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        parts.clear()
+        data = b"".join(self.parts)  # of one part: that part itself
+        self.parts.clear()
         self._unread = 0
         if self._paused:
             self._resume()
@@ -122,14 +127,7 @@ class Connection(asyncio.Protocol):
     def reusable(self) -> bool:
         """Whether nothing is left of the last request: it was sent whole, its answer was read whole, and both sides
         mean to go on."""
-        transport = self._transport
-        return (
-            self.complete
-            and self.keep
-            and not self.parts
-            and not transport.is_closing()
-            and not transport.get_write_buffer_size()
-        )
+        return self.complete and self.keep and not self.parts and not self._transport.get_write_buffer_size()
 
     def alive(self, now: float) -> bool:
         """Whether an idle connection can be used again: nothing came on it, not even its end.
@@ -139,10 +137,12 @@ class Connection(asyncio.Protocol):
         """
         if self._transport.is_closing():
             return False
-        return now - self.since < _LOOKED_AT or not _readable(self._transport)
+        age = now - self.since
+        return age < _LOOKED_AT or (age < KEEPALIVE_SECONDS and not _readable(self._transport))
 
     def close(self) -> None:
         """An idle connection is not wanted any more."""
+        self.keep = False
         self._transport.close()
 
     def abort(self) -> None:
@@ -166,19 +166,21 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._stop(error)
-        if self.parts:
-            self._barren = 0
-            self._unread += len(data)
-            if self._wanted == WHOLE:
-                self._renew()
-            elif self._unread > MOST_UNREAD and not self._paused and not self._transport.is_closing():
-                self._paused = True
-                self._transport.pause_reading()
-        elif not self.complete:
-            self._barren += len(data)
-            if self._barren > MOST_BARREN or len(self._raw) > MOST_HEADERS:
-                self._stop(None)
-        if (waiter := self._waiter) is not None and not waiter.done() and self._ready():
+        if not self.complete:  # else what is not taken yet is all that there will be
+            if self.parts:
+                self._barren = 0
+                self._unread += len(data)
+                if self._wanted == WHOLE:
+                    self._renew()
+                elif self._unread > MOST_UNREAD and not self._paused and not self._transport.is_closing():
+                    self._paused = True
+                    self._transport.pause_reading()
+            else:
+                self._barren += len(data)
+                if self._barren > MOST_BARREN or len(self._raw) > MOST_HEADERS:
+                    self._stop(None)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and (self.complete or self._ready()):
             waiter.set_result(True)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -207,17 +209,19 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is there. One before 200 is followed by another; but after a 101 the parser stops by itself, since
         it is an answer to what is never asked."""
-        status = self._parser.get_status_code()
-        if len(self._raw) > MOST_HEADERS:
+        raw = self._raw
+        if len(raw) > MOST_HEADERS:
             raise Malformed("too many headers")
+        status = self._parser.get_status_code()
         if status < 200:
             self._interim = True
         else:
-            self.status, self.head, self.headed = status, self._raw.copy(), True
-        self._raw.clear()
+            self.status = status
+            self.head = raw.copy()  # trailers go to the other
+            self.headed = True
 
     def on_message_complete(self) -> None:
-        """The answer is there, with its trailers."""
+        """The answer is there, with its trailers, which nobody reads."""
         self._raw.clear()
         if self._interim:
             self._interim = False
@@ -228,7 +232,7 @@ class Connection(asyncio.Protocol):
     # --- inside
 
     def _ready(self) -> bool:
-        if self.complete or self.lost is not None:
+        if self.lost is not None:
             return True
         if self._wanted == WHOLE:
             return self._unread > MOST_GATHERED
@@ -242,7 +246,7 @@ class Connection(asyncio.Protocol):
     def _renew(self) -> None:
         """A part came of an answer that is awaited whole."""
         self.patience = self._loop.time() + self._idle
-        due = self._due = min(self.patience, self._deadline)
+        due = min(self.patience, self._deadline)
         if self._timer is None or due < self._alarm:
             self._arm(due)
 
@@ -263,8 +267,9 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._due > self._loop.time() + _TICK:
-            self._arm(self._due)
+        due = min(self.patience, self._deadline)
+        if due > self._loop.time() + _TICK:
+            self._arm(due)
         else:
             waiter.set_result(False)
 

@@ -1,12 +1,15 @@
 """What a request begins with, and what an answer's headers are read through."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from proxy.http1.route import Route
 
 _MOST_PATHS = 1024  # remembered per provider: a few per model
+_MOST_SPELLINGS = 128  # remembered in all: a vendor's answers have the same headers, but for a few
+_MOST_ASKED = 128  # names remembered of each
+_LONGEST_NAMES = 4096  # bytes: all names of an answer whose spelling is remembered
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # a token (RFC 9110, 5.6.2)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*").fullmatch
 _PATH = re.compile(r"/[\x21-\x7e]*").fullmatch
@@ -58,20 +61,41 @@ def _lines(headers: Mapping[str, str]) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
+class _Spelling(dict[str, bytes | None]):
+    """How answers with these names spell what they are asked for, in whatever case; None: they have no such header."""
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        super().__init__((name.lower().decode("latin-1"), name) for name in names)
+
+    def __missing__(self, name: str) -> bytes | None:
+        found = self.get(name.lower())
+        if len(self) < _MOST_ASKED:
+            self[name] = found
+        return found
+
+
+_spellings: dict[tuple[bytes, ...], _Spelling] = {}
+
+
+def _learned(names: tuple[bytes, ...]) -> _Spelling:
+    spelling = _Spelling(reversed(names))  # of those that repeat, the first
+    if sum(map(len, names)) <= _LONGEST_NAMES:
+        if len(_spellings) >= _MOST_SPELLINGS:
+            _spellings.clear()
+        _spellings[names] = spelling
+    return spelling
+
+
 class Headers(Mapping[str, str]):
     """The headers of an answer, by names in any case. Of those that repeat, the first. Read from the bytes as they are
-    asked for: of some thirty that a vendor sends, few are."""
+    asked for: of some thirty that a vendor sends, few are; and how it spells their names is learned once."""
 
-    __slots__ = ("_index", "_raw")
+    __slots__ = ("_raw", "_spelling")
 
     def __init__(self, raw: dict[bytes, bytes]) -> None:
+        names = tuple(raw)
         self._raw = raw
-        self._index: dict[bytes, bytes] | None = None
-
-    def _indexed(self) -> dict[bytes, bytes]:
-        if self._index is None:
-            self._index = {name.lower(): value for name, value in reversed(self._raw.items())}
-        return self._index
+        self._spelling = _spellings.get(names) or _learned(names)
 
     def __getitem__(self, name: str) -> str:
         value = self.get(name)
@@ -81,14 +105,11 @@ class Headers(Mapping[str, str]):
 
     def get(self, name: str, default: Any = None) -> Any:  # most that are asked for are not there: nothing is raised
         """The value, or `default`."""
-        spelled = name.encode("latin-1", "replace")
-        value = self._raw.get(spelled)  # most vendors spell them as we do: then no index is made at all
-        if value is None:
-            value = self._indexed().get(spelled.lower())
-        return default if value is None else value.decode("latin-1")
+        spelled = self._spelling[name]
+        return default if spelled is None else self._raw[spelled].decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._indexed())
+        return iter(dict.fromkeys(name.lower().decode("latin-1") for name in self._raw))
 
     def __len__(self) -> int:
-        return len(self._indexed())
+        return len({name.lower() for name in self._raw})

@@ -2,12 +2,9 @@
 
 import asyncio
 
-from proxy.http1.connection import Connection, Cut
+from proxy.http1.connection import KEEPALIVE_SECONDS, Connection, Cut
 from proxy.http1.dial import dial
 from proxy.http1.route import Route
-
-# Shorter than any vendor's own: a connection that the other side is about to close must not be taken for good.
-KEEPALIVE_SECONDS = 30.0
 
 
 class Pool:
@@ -30,7 +27,7 @@ class Pool:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if now - connection.since < KEEPALIVE_SECONDS and connection.alive(now):
+            if connection.alive(now):
                 return connection
             connection.close()
         return None

@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from proxy.journal.log import (
     START,
     JournalError,
     Log,
+    Place,
     Read,
     Record,
     lines,
@@ -114,8 +115,7 @@ class Journal:
 
     def _write(self, begun: Sequence[Entry], ended: Sequence[Entry]) -> None:
         """All with one `write`: that is half of what a record costs."""
-        records = [sealed(BEGIN, ledger.encode(entry)) for entry in begun]
-        records += [sealed(ROW, ledger.encode(entry)) for entry in ended]
+        records = sealed(BEGIN, map(ledger.encode, begun)) + sealed(ROW, map(ledger.encode, ended))
         with self._lock:
             log, failed = self._current(), None
             place = log.place
@@ -124,26 +124,26 @@ class Journal:
             except OSError as error:
                 whole, failed = 0, error
             log.stale = True
+            places, rows = log.begun, log.rows
             for entry in begun[:whole]:
-                log.begun.setdefault(entry.id, place)  # of several the place of the first: none is before it
-            for entry in ended[: max(0, whole - len(begun))]:
-                log.rows.setdefault(entry.id, place)
-                for one in self._logs:
-                    if one.begun.pop(entry.id, None) is not None:
-                        one.stale = True
+                places.setdefault(entry.id, place)  # of several the place of the first: none is before it
+            written = [entry.id for entry in ended[: max(0, whole - len(begun))]]
+            for id in written:
+                rows.setdefault(id, place)
+            for one in self._logs:
+                if _gone(one.begun, written):
+                    one.stale = True
         if whole < len(records):
             letter, first = "begin" if whole < len(begun) else "row", [*begun, *ended][whole]
             more = f", and {rest} behind it," if (rest := len(records) - whole - 1) else ""
             raise unwritten(log.path, f"the {letter} of {first.id}{more}", failed) from failed
 
-    def delivered(self, ids: Iterable[str]) -> None:
+    def delivered(self, ids: Collection[str]) -> None:
         """The store has all rows of these ids. Not to be said of an id while a later row of it still waits."""
         with self._lock:
-            logs = [log for log in self._logs if log.rows]
-            for id in ids:
-                for log in logs:
-                    if log.rows.pop(id, None) is not None:
-                        log.stale = True
+            for log in self._logs:
+                if _gone(log.rows, ids):
+                    log.stale = True
 
     def sync(self) -> None:
         """Bring what was written to the disk. Raises `JournalError`; then it is tried again the next time."""
@@ -268,6 +268,15 @@ class Journal:
         self._created = True
         self._next_day = (now // _DAY + 1) * _DAY
         self._full = float("inf") if self._keep else LARGEST
+
+
+def _gone(open_ones: dict[str, Place], ids: Collection[str]) -> bool:
+    """Take these out of what is open; whether any was in there."""
+    before = len(open_ones)
+    if before:
+        for id in ids:
+            open_ones.pop(id, None)
+    return len(open_ones) < before
 
 
 def _found(reads: Sequence[tuple[Log, Read]]) -> Found:

@@ -11,7 +11,7 @@ import itertools
 import mmap
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,7 +143,7 @@ class Log:
     def checkpoint(self, mark: Mark) -> None:
         """Write it. Raises `JournalError`."""
         try:
-            if not self.write([sealed(CHECKPOINT, msgspec.json.encode(mark))]):
+            if not self.write(sealed(CHECKPOINT, [msgspec.json.encode(mark)])):
                 raise unwritten(self.path, "a checkpoint of what is open", None)
         except OSError as error:
             raise unwritten(self.path, "a checkpoint of what is open", error) from error
@@ -229,9 +229,10 @@ def unwritten(path: Path, what: str, error: OSError | None) -> JournalError:
 _BEFORE = {letter: zlib.crc32(b"%b " % letter) for letter in _LETTERS}
 
 
-def sealed(letter: bytes, body: bytes) -> bytes:
-    """A record, ready to be written; `body` is its JSON."""
-    return b"%08x %b %b\n" % (zlib.crc32(body, _BEFORE[letter]), letter, body)
+def sealed(letter: bytes, bodies: Iterable[bytes]) -> list[bytes]:
+    """Records, ready to be written; a body is the JSON of one."""
+    crc, before = zlib.crc32, _BEFORE[letter]
+    return [b"%08x %b %b\n" % (crc(body, before), letter, body) for body in bodies]
 
 
 def _body(line: bytes) -> bytes | None:

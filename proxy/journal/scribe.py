@@ -6,13 +6,20 @@ kills us in that turn finds each attempt that was forwarded begun on the disk: i
 been killed just before it was booked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from types import coroutine
 from typing import Any
 
 import structlog
 
 from proxy.journal import Journal, JournalError
 from proxy.ledger import Entry
+
+
+@coroutine
+def turn() -> Generator[None, None, None]:
+    """Let the others have theirs; as `asyncio.sleep(0)`, which is two coroutines."""
+    yield
 
 
 class Scribe:
@@ -25,12 +32,12 @@ class Scribe:
         self.journal = journal
         self.open = False
         self._soon = soon
-        self._begun: list[Entry] = []
+        self.begun: list[Entry] = []  # not written down yet
         self._ended: list[Entry] = []  # booked in this turn of the event loop
 
     def begin(self, entry: Entry) -> None:
         """An attempt that is about to be forwarded: not before `flush` was called."""
-        self._begun.append(entry)
+        self.begun.append(entry)
 
     def book(self, entry: Entry) -> None:
         """A row, which is written before this turn of the event loop is over."""
@@ -40,9 +47,9 @@ class Scribe:
 
     def flush(self) -> None:
         """Write down what waits: whoever forwards an attempt, or brings a row to the store, does so afterwards."""
-        begun, ended = self._begun, self._ended
+        begun, ended = self.begun, self._ended
         if begun:
-            self._begun, self._ended = [], []
+            self.begun, self._ended = [], []
             self.do(self.journal.begin, *begun, ended=ended)
         elif ended:
             self._ended = []

@@ -8,6 +8,7 @@ what the ledger counts by, so that a key that is rotated goes on with the same b
 """
 
 import hmac
+import math
 import re
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
@@ -103,6 +104,11 @@ def digest(secret: str, pepper: bytes) -> str:
 def good(key: Key, digest: str, now: int) -> bool:
     """Whether somebody who presents a key of this digest may come in; compared in constant time."""
     return state(key, digest, now) == "good"
+
+
+def until(key: Key, now: int) -> float:
+    """Until when whoever is good now stays so, if the key stays as it is: then he is looked at again."""
+    return min((at for at in (key.expires, key.before_until) if at > now), default=math.inf)
 
 
 def state(key: Key, digest: str, now: int) -> State:

@@ -27,26 +27,37 @@ def need(envelope: Envelope, task: str | None = None, inside: Media | None = Non
     `inside` is `tokens.media(envelope)`, if somebody has it already.
     """
     raw = envelope.raw
-    if inside is None:
-        inside = media(envelope)
-    fields = envelope.fields
+    size = len(raw)
+    found = Need(
+        prompt=size // _BYTES,
+        least=(size if raw.isascii() else _letters(raw)) // _MOST_LETTERS,
+        cap=envelope.cap,
+        choices=envelope.choices,
+        task=task,
+        stream=envelope.stream,
+        tier=envelope.tier,
+    )
+    if envelope.marks.plain and inside is None:
+        return found
+    return _opened(found, envelope, media(envelope) if inside is None else inside)
+
+
+def _opened(found: Need, envelope: Envelope, inside: Media) -> Need:
+    """The same of a letter that may have more than text in it, or be written in odd ways."""
+    raw, fields = envelope.raw, envelope.fields
     escapes = _escapes(raw) if envelope.marks.unicode else 0
     text = max(0, len(raw) - inside.payload - _ESCAPED * escapes)
     sounds = min(inside.audio, _LONGEST_SOUND) // _SOUND if inside.audio else 0
-    return Need(
+    return msgspec.structs.replace(
+        found,
         prompt=text // _BYTES + inside.images * TYPICAL_IMAGE + sounds,
         least=_least(raw, inside, escapes),
-        cap=envelope.cap,
-        choices=envelope.choices,
         images=inside.images > 0 or (inside.unknown and b'"image_url"' in raw),
         audio=inside.audio > 0 or (inside.unknown and b'"input_audio"' in raw),
         files=inside.unknown and b'"file"' in raw,
         tools=("tools" in fields and _given(fields["tools"]))
         or ("functions" in fields and _given(fields["functions"])),
         schema="response_format" in fields and b'"json_schema"' in bytes(fields["response_format"]),
-        task=task,
-        stream=envelope.stream,
-        tier=envelope.tier,
     )
 
 
@@ -57,8 +68,11 @@ def _given(said: msgspec.Raw) -> bool:
 def _least(raw: bytes, inside: Media, escapes: int) -> int:
     if inside.unknown:
         return 0  # a paper in base64 may be of few words, and a film may be short
-    letters = len(raw) if raw.isascii() else len(raw.decode(errors="replace"))
-    return max(0, letters - inside.payload - _LETTER * escapes) // _MOST_LETTERS
+    return max(0, _letters(raw) - inside.payload - _LETTER * escapes) // _MOST_LETTERS
+
+
+def _letters(raw: bytes) -> int:
+    return len(raw.decode(errors="replace"))
 
 
 def _escapes(raw: bytes) -> int:

@@ -6,6 +6,7 @@ makes a step longer, and what has arrived meanwhile is read before the next.
 """
 
 import asyncio
+from asyncio import current_task, get_running_loop
 from collections.abc import Iterable
 from itertools import takewhile
 from types import TracebackType
@@ -41,8 +42,8 @@ class Patience:
         self._expired = False
 
     def __enter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        loop = get_running_loop()
+        task = current_task(loop)
         if task is None:
             raise RuntimeError("there is no task that could wait")
         self._task, self._before = task, task.cancelling()

@@ -41,8 +41,8 @@ class Lane:
         self._connection = connection
         self._scripts = list(scripts)
         self._seconds = seconds
-        self._commands: list[bytes] = []
-        self._waiting: list[asyncio.Future[Any]] = []  # one for each command
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the first call, and of all others
+        self._waiting: list[tuple[bytes, asyncio.Future[Any]]] = []  # commands, and who asks
         self._wire: _Wire | None = None
         self._busy = False  # a flush is due, or what is under way will see to it
         self._connecting: asyncio.Task[None] | None = None
@@ -56,16 +56,17 @@ class Lane:
 
     def send(self, command: bytes) -> asyncio.Future[Any]:
         """As `put`, of a command that is `packed` already."""
-        loop = get_running_loop()
-        future = loop.create_future()
-        if len(self._waiting) >= _MOST_WAITING:
-            future.set_result(BlockingIOError("too many calls are waiting"))
-            return future
-        self._commands.append(command)
-        self._waiting.append(future)
-        if not self._busy:
+        loop = self._loop
+        if loop is None:
+            self._loop = loop = get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        if not self._busy:  # then nobody waits
             self._busy = True
             loop.call_soon(self._flush)
+        elif len(self._waiting) >= _MOST_WAITING:
+            future.set_result(BlockingIOError("too many calls are waiting"))
+            return future
+        self._waiting.append((command, future))
         return future
 
     async def close(self) -> None:
@@ -84,9 +85,9 @@ class Lane:
         elif self._wire is None and self._connecting is None:
             self._connecting = get_running_loop().create_task(self._connect())
         elif self._wire is not None and not self._wire.waiting:
-            commands, waiting = self._commands, self._waiting
-            self._commands, self._waiting = commands[_BATCH:], waiting[_BATCH:]
-            self._wire.send(commands[:_BATCH], deque(waiting[:_BATCH]))
+            commands, futures = zip(*self._waiting[:_BATCH], strict=True)
+            self._waiting = self._waiting[_BATCH:]
+            self._wire.send(commands, deque(futures))
 
     def _done(self) -> None:
         """A batch was answered. Those whom it woke have their turn before the next goes."""
@@ -104,8 +105,8 @@ class Lane:
             self._done()
 
     def _fail(self, error: BaseException, unanswered: Sequence[asyncio.Future[Any]] = ()) -> None:
-        waiting, self._waiting, self._commands, self._busy = self._waiting, [], [], False
-        for future in (*unanswered, *waiting):
+        waiting, self._waiting, self._busy = self._waiting, [], False
+        for future in (*unanswered, *(future for _, future in waiting)):
             if not future.done():
                 future.set_result(error)
 
@@ -150,7 +151,7 @@ class _Wire(asyncio.Protocol):
     ) -> None:
         self._transport = transport
         self._done, self._lost = done, lost
-        self._reader = Reader(replyError=BaseParser.parse_error, protocolError=InvalidResponse, notEnoughData=_MORE)
+        self._reader = Reader(replyError=self._error, protocolError=InvalidResponse, notEnoughData=_MORE)
         self.waiting: deque[asyncio.Future[Any]] = deque()
         self._deaf: BaseException | None = None
         self._closed = False
@@ -158,7 +159,7 @@ class _Wire(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         transport.set_protocol(self)
 
-    def send(self, commands: list[bytes], futures: deque[asyncio.Future[Any]]) -> None:
+    def send(self, commands: Iterable[bytes], futures: deque[asyncio.Future[Any]]) -> None:
         """Send a batch; the one before was answered."""
         self.waiting = futures
         self._transport.write(b"".join(commands))
@@ -172,15 +173,15 @@ class _Wire(asyncio.Protocol):
         waiting, reader = self.waiting, self._reader
         try:
             reader.feed(data)
+            gets, first = reader.gets, waiting.popleft
             while waiting:
-                reply = reader.gets()
+                reply = gets()
                 if reply is _MORE:
                     return
-                future = waiting.popleft()
-                if not future.done():
-                    future.set_result(reply)
-                if isinstance(reply, _DEAF):
-                    self._deaf = reply
+                try:
+                    first().set_result(reply)
+                except asyncio.InvalidStateError:
+                    continue  # who asked waits no more
         except InvalidResponse as error:  # no Redis
             self.fail(ConnectionError(type(error).__name__))
             return
@@ -188,6 +189,13 @@ class _Wire(asyncio.Protocol):
             self._done()
         else:
             self.fail(self._deaf or ConnectionError("an answer that nobody asked for"))
+
+    def _error(self, told: str) -> Exception:
+        """What stands for an error among the replies."""
+        error: Exception = BaseParser.parse_error(told)  # type: ignore[no-untyped-call]  # redis-py left it out
+        if isinstance(error, _DEAF):
+            self._deaf = error
+        return error
 
     def connection_lost(self, error: Exception | None) -> None:
         """The other side hung up."""

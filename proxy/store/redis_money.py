@@ -24,6 +24,7 @@ from proxy.store.redis_lane import Lane, Word, unnumbered
 PREFIX = "{tollhouse}"  # the braces keep all keys in one slot of a cluster
 _ACTS = ("hold", "settle", "expired", "judge", "beat", "join", "restore", "done")
 _COMMON = 8  # words that all acts have in common, up to the number of acts
+_HEAD = 3  # of a reply: state, epoch, number of acts
 _PAGE = 100  # acts that are sent at once; others have their turn between
 _LIVING_MS = 30_000  # whoever was silent for longer is taken for dead
 
@@ -64,10 +65,9 @@ class Money:
     async def hold(self, ask: Ask) -> Granted | Refused:
         """See `Store.hold`. Whoever stops waiting may have been granted it all the same."""
         sent = self._epoch
-        reply = self._read(sent, await self._send("hold", 2, redis_words.hold(ask)))
-        if isinstance(reply, StoreError):
-            raise reply
-        return redis_words.held(ask, reply)
+        reply = await self._send("hold", 2, redis_words.hold(ask))
+        self._heed(sent, reply)
+        return redis_words.held(ask, reply[_HEAD:])
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Alert]:
         """See `Store.settle`: of many some may be done and some not; those that are done are not done again."""
@@ -77,15 +77,17 @@ class Money:
         return alerts
 
     async def _settle(self, settlements: Sequence[Settlement], *, handed: bool) -> None:
-        words = [(2, redis_words.settle(settlement, handed=handed)) for settlement in settlements]
-        failures: list[StoreError] = []
-        for settlement, reply in zip(settlements, await self._all("settle", words), strict=True):
-            if isinstance(reply, StoreError):
-                failures.append(reply)
-            elif len(reply) > 1:  # what these set off is told, now or with the next, though others failed
-                self._untold += redis_words.alerts(settlement, reply[0], reply[1:])
-        if failures:
-            raise failures[0]
+        sent = self._epoch
+        reply = await self._send("settle", 2, redis_words.settle(settlements, handed=handed))
+        self._heed(sent, reply)
+        failure = None
+        for settlement, said in zip(settlements, reply[_HEAD:], strict=True):
+            if type(said) is not list:
+                failure = failure or said
+            elif len(said) > 1:  # what these set off is told, now or with the next, though others failed
+                self._untold += redis_words.alerts(settlement, said[0], said[1:])
+        if failure:
+            raise _refusal(failure)
 
     async def expired(self) -> list[Hold]:
         """See `Store.expired`."""
@@ -112,9 +114,7 @@ class Money:
                 await self._settle(page[start : start + _PAGE], handed=True)
         for start in range(0, len(holds), _PAGE):
             each = [redis_words.restore(hold) for hold in holds[start : start + _PAGE]]
-            for reply in await self._all("restore", [(len(words), unnumbered(*words)) for words in each]):
-                if isinstance(reply, StoreError):
-                    raise reply
+            await asyncio.gather(*(self._act("restore", *words) for words in each))  # they go together
         (missing,) = await self._act("done")
         while not self._open:
             await asyncio.sleep(self._pause)
@@ -132,17 +132,9 @@ class Money:
     async def _act(self, act: str, *words: Word) -> list[Any]:
         """One act; what its script returned after the head. Raises what it says."""
         sent = self._epoch
-        reply = self._read(sent, await self._send(act, len(words), unnumbered(*words)))
-        if isinstance(reply, StoreError):
-            raise reply
-        return reply
-
-    async def _all(self, act: str, each: Sequence[tuple[int, bytes]]) -> list[list[Any] | StoreError]:
-        """One act with each of many words, as `_send` takes them; they go together, and are not given up because one
-        fails."""
-        sent = self._epoch
-        futures = [self._send(act, number, told) for number, told in each]
-        return [self._read(sent, await future) for future in futures]
+        reply = await self._send(act, len(words), unnumbered(*words))
+        self._heed(sent, reply)
+        return list(reply[_HEAD:])
 
     def _know(self, epoch: bytes, acts: int) -> None:
         self._epoch, self._acts = epoch, acts
@@ -151,21 +143,21 @@ class Money:
 
     def _send(self, act: str, number: int, told: bytes) -> asyncio.Future[Any]:
         """An act; the number of its arguments, and these as they go on the wire."""
-        acts = b"%d" % self._acts
-        command = b"*%d\r\n%b$%d\r\n%b\r\n%b" % (_COMMON + number, self._heads[act], len(acts), acts, told)
+        command = b"*%d\r\n%b$16\r\n%016d\r\n%b" % (_COMMON + number, self._heads[act], self._acts, told)
         return self._lane.send(command)
 
-    def _read(self, sent: bytes, reply: Any) -> list[Any] | StoreError:
-        """What was returned after the head."""
-        if type(reply) is not list or len(reply) < 2:
-            return _refusal(reply)
-        if reply[1] == self._epoch:
-            if reply[2] > self._acts:
-                self._acts = reply[2]
+    def _heed(self, sent: bytes, reply: Any) -> None:
+        """What the head of a reply says. Raises what there is instead of one."""
+        try:
+            state, epoch, acts = reply[:_HEAD]
+        except (TypeError, ValueError):  # an exception that stands for the reply; a word of refusal
+            raise _refusal(reply) from None
+        if epoch == self._epoch:
+            if acts > self._acts:
+                self._acts = acts
         elif sent == self._epoch:  # what was sent before we knew better teaches nothing
-            self._know(reply[1], reply[2])
-        self._open = reply[0] == b"open"
-        return reply[3:]
+            self._know(epoch, acts)
+        self._open = state == b"open"
 
 
 def _refusal(reply: Any) -> StoreError:

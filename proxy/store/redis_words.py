@@ -1,6 +1,6 @@
 """What the scripts of `lua/` are told, and what they answer, word for word. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,17 +21,21 @@ _RESTORED_SECONDS = 960  # how long a hold may live that was handed over: as lon
 def hold(ask: Ask) -> bytes:
     """The two arguments of hold.lua, as they go on the wire."""
     entry = ask.entry
-    row, limits = _undated(entry), _limits(ask.limits)
+    limits, row = _limits(ask.limits), _undated(entry)
     told = _told((entry.id, ask.least, ask.most, ask.share, ask.seconds, ask.final, limits, entry.scopes))
     return _TWO % (len(told), told, len(row), row)
 
 
-def settle(settlement: Settlement, *, handed: bool) -> bytes:
+def settle(settlements: Iterable[Settlement], *, handed: bool) -> bytes:
     """The two arguments of settle.lua, as they go on the wire; `handed` over in a recovery."""
-    entry = settlement.entry
-    row, limits = _row(entry), _limits(settlement.limits)
-    told = _told((entry.id, entry.at, entry.orphan, entry.cost or 0, entry.unproven, handed, limits, entry.scopes))
-    return _TWO % (len(told), told, len(row), row)
+    pairs = [(bare(settlement.entry), _limits(settlement.limits)) for settlement in settlements]
+    try:
+        rows = _lines([row for row, _ in pairs])
+    except UnicodeError as error:
+        raise _not_text(error) from error
+    each = [(row.id, row.at, row.orphan, row.cost or 0, row.unproven, limits, row.scopes) for row, limits in pairs]
+    told = _told((handed, each))
+    return _TWO % (len(told), told, len(rows), rows)
 
 
 def restore(hold: Hold) -> tuple[Word, ...]:
@@ -94,7 +98,11 @@ def _row(entry: Entry) -> bytes:
     try:
         return ledger.encode(bare(entry))
     except UnicodeError as error:
-        raise StoreError(f"Redis: {type(error).__name__}") from error
+        raise _not_text(error) from error
+
+
+def _not_text(error: UnicodeError) -> StoreError:
+    return StoreError(f"Redis: {type(error).__name__}")
 
 
 def _undated(entry: Entry) -> bytes:
@@ -103,7 +111,7 @@ def _undated(entry: Entry) -> bytes:
 
 
 # One word of JSON is half as dear to write as thirty words of Redis, and no dearer to read in Lua.
-_told = msgspec.json.Encoder().encode
+_told, _lines = msgspec.json.Encoder().encode, msgspec.json.Encoder().encode_lines
 
 
 @lru_cache(maxsize=1024)

@@ -413,3 +413,19 @@ def test_any_history_that_fits_together_becomes_turns_that_alternate(messages, k
             assert before is not None
             assert sorted(results) == sorted(block.id for block in before.blocks if isinstance(block, Call))
             assert all(isinstance(block, Result) for block in turn.blocks[: len(results)])
+
+
+@given(histories())
+def test_a_conversation_tells_whether_tools_were_called_in_it_and_the_system_spoke_later(messages):
+    talk = read(*messages)
+    assert talk.called is any(isinstance(block, Call) for turn in talk.turns for block in turn.blocks)
+    if "system" in [turn.role for turn in talk.turns]:
+        assert talk.interrupted
+    if not talk.interrupted:
+        assert fold_system(talk.turns, keep=False) == fold_system(talk.turns, keep=True) == talk.turns
+
+
+def test_a_call_of_a_deprecated_function_is_a_call_too():
+    assert read(
+        user("a"), assistant(function_call={"name": "f"}), {"role": "function", "name": "f", "content": "x"}
+    ).called

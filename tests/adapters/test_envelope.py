@@ -139,6 +139,49 @@ def test_a_letter_has_a_style_if_its_members_are_the_whole_of_it(body, style):
     assert envelope.seal(body).style is style
 
 
+def test_who_says_the_same_on_the_outside_is_still_somebody_else():
+    """What the outside comes to is remembered; who wrote it, and what it says inside, is not."""
+    one, other, third = (
+        seal(f'"messages":["{name}"],"n":2,"user":"{name}","metadata":{{"of":"{name}"}}') for name in "abc"
+    )
+    assert (one.user, other.user, third.user) == ("a", "b", "c")
+    assert (one.metadata, other.metadata) == ({"of": "a"}, {"of": "b"})
+    assert (bytes(one.fields["messages"]), bytes(other.fields["messages"])) == (b'["a"]', b'["b"]')
+    assert (one.choices, other.choices, third.choices) == (2, 2, 2)
+    assert seal(MESSAGES).metadata is not seal(MESSAGES).metadata
+
+
+def test_the_same_members_with_other_values_are_another_outside():
+    asked = [seal(f'"n":{n},"max_tokens":{n * 10},"stream":{"true" if n > 1 else "false"}') for n in (1, 2, 3, 1)]
+    assert [(one.choices, one.cap, one.stream) for one in asked] == [
+        (1, 10, False),
+        (2, 20, True),
+        (3, 30, True),
+        (1, 10, False),
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 200, 300, 5_000])
+def test_an_outside_of_any_length_is_read(size):
+    for tier in ("flex", "default"):
+        sealed = envelope.seal(f'{{"n":2,"model":"{"m" * size}","service_tier":"{tier}"}}'.encode())
+        assert (sealed.model, sealed.tier, sealed.choices) == ("m" * size, tier, 2)
+
+
+def test_long_names_of_models_are_not_kept():
+    def kept() -> int:
+        return envelope._wished.cache_info().currsize
+
+    before = kept()
+    for number in range(5):
+        envelope.seal(f'{{"model":"{number:0>300}"}}'.encode())
+    assert kept() == before
+
+
+def test_nothing_that_a_client_wrote_is_shown_by_chance():
+    assert repr(seal('"user":"me","messages":"my words"')) == "Envelope(47 bytes)"
+
+
 def test_the_letter_is_opened_once():
     sealed = seal(MESSAGES + ',"x":1')
     assert sealed.opened is sealed.opened

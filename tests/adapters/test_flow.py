@@ -56,6 +56,12 @@ def test_of_odd_events_nothing_is_learnt(odd):
     assert found.before == b""
 
 
+def test_of_an_event_without_the_text_nothing_is_learnt_however_long_the_text():
+    found = Flow()
+    found.learn(event()[:-2], b'"reasoning_content":"')
+    assert found.before == b""
+
+
 def test_it_is_the_last_text_that_differs():
     found = known(b'data: {"id":"chatcmpl-1","content":"a","d":{"content":"b"}}\n\n')
     assert found.before == b'data: {"id":"chatcmpl-1","content":"a","d":{"content":"'

@@ -46,6 +46,7 @@ def test_it_finds_what_is_there(value, ascii):
     assert (found.roles, found.names) == (body.count(b'"role"'), body.count(b'"name"'))
     assert found.unicode == (b"\\u" in body)
     assert found.escaped == (re.search(rb"\\u00(3[0-9]|[4-7])", body) is not None)
+    assert found.plain is not (found.media or found.tools or found.unicode)
 
 
 @pytest.mark.parametrize("word", [*(f'{word}"' for word in WORDS), *BEGINNINGS, SOUND])
@@ -73,6 +74,26 @@ def test_each_word_is_found_alone(word):
 def test_what_the_words_tell(body, media, searches, tools, state):
     found = marks.read(body)
     assert (found.media, found.searches, found.tools, found.state) == (media, searches, tools, state)
+
+
+@pytest.mark.parametrize("turns", [1, 16, 32, 33, 500])
+def test_long_conversations_are_told_like_short_ones(turns):
+    told = {"": (False, False, True), ',{"type":"image_url"}': (True, False, False), r',"\u0436"': (False, True, False)}
+    for more, expected in told.items():
+        found = marks.read(b"[%b%b]" % (b",".join([b'{"role":"user","name":"n"}'] * turns), more.encode()))
+        assert (found.roles, found.names) == (turns, turns)
+        assert (found.media, found.unicode, found.plain) == expected
+
+
+def test_what_is_remembered_of_words_is_not_that_of_long_conversations():
+    def kept() -> int:
+        return marks._told.cache_info().currsize
+
+    marks.read(b'["role"]')
+    before = kept()
+    for turns in range(40, 45):
+        marks.read(json.dumps(["role"] * turns).encode())
+    assert kept() == before
 
 
 # --- outlines

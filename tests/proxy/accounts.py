@@ -195,8 +195,11 @@ def ask(id: str = "r/1", *, most: int = 100, seconds: int = 960) -> Ask:
 async def held(books: Books, id: str = "r/1", **more: Any) -> Entry:
     """Hold the money of an attempt; the row that it will be."""
     answer = await books.hold(ask(id, **more))
-    assert isinstance(answer, Granted), answer
-    return msgspec.structs.replace(entry(id), at=answer.at, held=answer.amount)
+    assert isinstance(answer, Hold), answer
+    assert answer.entry == msgspec.structs.replace(
+        entry(id), at=answer.entry.at, held=answer.amount, cost=answer.amount
+    )
+    return msgspec.structs.replace(entry(id), at=answer.entry.at, held=answer.amount)
 
 
 async def until(condition: Callable[[], Any]) -> None:

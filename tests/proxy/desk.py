@@ -252,7 +252,7 @@ class Desk:
         """Send a request; it is under way when this returns."""
         body = {"model": model, "messages": [{"role": "user", "content": "Hello there"}], **more}
         client = Client(body, headers or {})
-        client.serving = asyncio.create_task(self.gate.serve(client.down, lambda: self.caller))
+        client.serving = asyncio.create_task(self.gate.serve(client.down, lambda _: self.caller))
         return client
 
     async def asked(self, model: str = "pair", **more: Any) -> Client:

@@ -181,6 +181,43 @@ async def test_a_key_that_is_revoked_is_refused_by_the_next_request(roster: Rost
     refusal(ring, f"Bearer {text}")
 
 
+async def test_who_came_in_before_is_known_again_as_long_as_the_key_is_what_it_was(roster: Roster) -> None:
+    _, text = await roster.create("alice", Terms(user="u"))
+    ring = Keyring((), roster)
+    first = ring.admit(f"Bearer {text}")
+    assert ring.admit(f"Bearer {text}") is first
+    await roster.change("alice", Terms(user="v", requests=3))
+    assert ring.admit(f"Bearer {text}") == Caller(key="alice", user="v", quota=Quota(requests=3))
+    await roster.change("alice", Terms(user="v", requests=0))
+    assert ring.admit(f"Bearer {text}") == Caller(key="alice", user="v")
+
+
+async def test_who_came_in_before_is_refused_once_the_time_of_the_key_is_over(roster: Roster, clock: Hand) -> None:
+    ring, ends = Keyring((), roster), int(NOW * 1000)
+    _, old = await roster.create("old", Terms(expires=ends + 5_000))
+    _, before = await roster.create("new", Terms(expires=ends + 9_000))
+    _, after = await roster.rotate("new", grace_seconds=3)
+    let_in: dict[str, list[int]] = {text: [] for text in (old, before, after)}
+    for _ in range(10):
+        for text, seconds in let_in.items():
+            try:
+                ring.admit(f"Bearer {text}")
+            except Failure:
+                continue
+            seconds.append(round(clock.now - NOW))
+        clock.now += 1
+    assert list(let_in.values()) == [list(range(5)), list(range(3)), list(range(9))]
+
+
+async def test_however_a_header_is_spelled_who_came_in_is_not_remembered_without_end(roster: Roster) -> None:
+    _, text = await roster.create("alice", Terms())
+    ring = Keyring((), roster)
+    for spaces in range(1, 4_200):
+        assert ring.admit(f"Bearer{' ' * spaces}{text}").key == "alice"
+    assert len(vars(ring)["_met"]) <= 4_096
+    assert text.encode() not in repr(vars(ring)).encode()
+
+
 async def test_the_clock_of_the_ring_goes_before_that_of_the_roster(roster: Roster) -> None:
     _, text = await roster.create("alice", Terms(expires=int(NOW * 1000) + 5))
     assert Keyring((), roster, wall=lambda: NOW).admit(f"Bearer {text}").key == "alice"

@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy import books as room
-from proxy.budget import Granted, Refused
+from proxy.budget import Refused
 from proxy.ledger import Counter
-from proxy.store import StoreError
+from proxy.store import Hold, StoreError, breaker
 from tests.proxy.accounts import GENEROUS, OUTAGE, House, Moody, ask, held, row, until
 
 NEVER = 3_600.0  # seconds between two beats, where none is to come
@@ -72,7 +72,7 @@ async def test_no_row_comes_to_the_store_that_is_not_in_the_journal_and_the_last
         books.book(row("r2/1"))
         await until(lambda: store.told["r3/1"])
         assert (dict(store.told), store.unwritten) == ({"r1/1": 1, "r2/1": 1, "r3/1": 1}, ())
-        books._failures = room._BREAK_AFTER  # so that the end does not wait for the store
+        books._breaker.failures = breaker._AFTER  # so that the end does not wait for the store
         books._scribe._soon = lambda act: None  # and has no turn left
         books.book(row("r4/1"))
     assert "r4/1" in {row.id for row in house.journal().open().undelivered}
@@ -179,8 +179,8 @@ async def test_after_three_failures_nobody_asks_the_store_for_a_second_and_then_
         assert await many == 1, "one asks for all: a silent store costs each who asks a while"
         house.clock.now += 1.01
         store.failing.clear()
-        assert isinstance(await books.hold(ask("back/1")), Granted)
-        assert isinstance(await books.hold(ask("on/1")), Granted)
+        assert isinstance(await books.hold(ask("back/1")), Hold)
+        assert isinstance(await books.hold(ask("on/1")), Hold)
         store.shut["settle"].set()
 
 
@@ -222,7 +222,7 @@ async def test_a_hold_that_waits_for_a_locked_file_does_not_stay(house):
         other.close()
         await until(lambda: not books._waiting)
         assert (await house.counter(), set(await house.rows())) == (Counter(), {"r/1"})
-        assert isinstance(await books.hold(ask("r/2")), Granted)
+        assert isinstance(await books.hold(ask("r/2")), Hold)
 
 
 async def test_a_row_that_no_store_can_take_does_not_hold_up_the_others(house):
@@ -233,7 +233,7 @@ async def test_a_row_that_no_store_can_take_does_not_hold_up_the_others(house):
             books.book(row(f"r{i}/1"))
         await until(lambda: list(books._waiting) == ["bad/1"])
         assert len(await house.rows()) == 20
-        assert isinstance(await books.hold(ask()), Granted)
+        assert isinstance(await books.hold(ask()), Hold)
     async with house.opened(house.moody()) as books:
         assert "bad/1" in books._waiting, "the journal still has it"
 

@@ -12,10 +12,9 @@ from structlog.testing import capture_logs
 
 from proxy import books as room
 from proxy.books import Books
-from proxy.budget import Granted
 from proxy.journal import JournalError
 from proxy.ledger import Counter, labels
-from proxy.store import Lost, StoreError
+from proxy.store import Hold, Lost, StoreError
 from proxy.store.redis import RedisStore
 from tests.proxy.accounts import GENEROUS, NOW, OUTAGE, House, ask, entry, held, row, until
 from tests.redis_server import RedisServer, redis_server
@@ -123,7 +122,7 @@ async def test_many_who_hear_that_the_store_forgot_are_one_recovery(house):
             await until(lambda: "recover" in store.asked)
         store.shut["recover"].set()
         await until(lambda: not books._lost.is_set() and "hold" not in store.failing)
-        assert isinstance(await books.hold(ask()), Granted)
+        assert isinstance(await books.hold(ask()), Hold)
         assert not books._lost.is_set()
     assert store.asked.count("recover") == 1
 
@@ -185,7 +184,7 @@ async def test_a_store_that_forgot_is_told_all_rows_and_all_open_holds_whoever_h
         books.book(msgspec.structs.replace(ours, cost=60))
         await books.returned("r1/1")
         assert await today(books) == Counter(spent=90)
-        assert isinstance(await books.hold(ask("r3/1")), Granted)
+        assert isinstance(await books.hold(ask("r3/1")), Hold)
         assert set(books._holds) == {"r3/1"}
 
 

@@ -223,6 +223,32 @@ def test_a_price_that_is_not_known_is_not_zero():
     assert bill(ENTRY, None, 0, None, End(sent=True, prompt=5)).cost is None
 
 
+def test_what_somebody_has_reckoned_is_not_reckoned_again_and_holds_only_for_what_was_told_in_full():
+    told = End(sent=True, whole=True, usage=Usage(in_text=100, out_text=10), cost=7)
+    assert booked(told).cost == 7
+    assert bill(ENTRY, None, HELD, RATE, told).cost is None
+    assert booked(msgspec.structs.replace(told, cost=MOST + 1)).cost == MOST
+    cut = msgspec.structs.replace(told, whole=False)
+    assert booked(cut).cost == cost(Usage(in_text=100, out_text=10), price())
+
+
+@pytest.mark.parametrize(
+    ("end", "free", "told"),
+    [
+        (End(), True, False),
+        (End(sent=True, prompt=5), False, False),
+        (End(sent=True, refused=True), True, False),
+        (End(sent=True, whole=True, prompt=5), False, False),
+        (End(sent=True, usage=Usage(in_text=1)), False, False),
+        (End(sent=True, whole=True, usage=Usage(in_text=1)), False, True),
+    ],
+)
+def test_what_an_end_says_of_itself_is_how_it_is_billed(end: End, free: bool, told: bool):
+    assert (end.free, end.told) == (free, told)
+    entry = booked(end)
+    assert (entry.cost == 0, entry.estimated) == (free, not free and not told)
+
+
 def test_without_a_rate_all_is_withheld():
     assert booked(End(sent=True, prompt=100, text=10), rate=None).unproven == HELD - 300_000
 

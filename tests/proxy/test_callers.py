@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy import ledger
 from proxy.auth import Caller
+from proxy.gate import MODELS
 from proxy.quota import Quota
 from tests.proxy.desk import Desk, after, desk, refuses, well
 
@@ -39,6 +41,53 @@ async def test_a_key_that_names_nobody_lets_the_request_say_who_spends(house: De
     house.caller = Caller(key="ci")
     await house.asked(headers={"x-tollhouse-user": "bob"})
     assert (house.records[0].user, house.records[0].team) == ("bob", None)
+
+
+IN_BODY: dict[str, object] = {"user": "carol", "metadata": {"user": "dave", "agent": "crawler", "task": "speed"}}
+SAID: list[tuple[str, Caller, dict[str, str], dict[str, object], tuple[str | None, str | None, str | None]]] = [
+    ("nothing", Caller(), {}, {}, (None, None, None)),
+    ("by the body", Caller(), {}, IN_BODY, ("carol", "crawler", "speed")),
+    ("by its metadata", Caller(), {}, {"metadata": IN_BODY["metadata"]}, ("dave", "crawler", "speed")),
+    ("oddly", Caller(), {}, {"metadata": {"user": 7, "agent": ["x"], "task": {}}}, (None, None, None)),
+    (
+        "by headers, which go before the body",
+        Caller(),
+        {"x-tollhouse-user": "bob", "x-tollhouse-agent": "bot", "x-tollhouse-task": "Creative"},
+        IN_BODY,
+        ("bob", "bot", "creative"),
+    ),
+    ("a task that nobody knows", Caller(), {"x-tollhouse-task": "dancing"}, IN_BODY, ("carol", "crawler", None)),
+    ("a name of nothing", Caller(), {"x-tollhouse-user": "\u2028"}, IN_BODY, (None, "crawler", "speed")),
+    ("by the key", ALICE, {"x-tollhouse-user": "bob"}, IN_BODY, ("alice", "bot", "speed")),
+]
+
+
+@pytest.mark.parametrize(("caller", "headers", "body", "told"), [one[1:] for one in SAID], ids=[one[0] for one in SAID])
+async def test_who_spends_and_what_for_is_said_by_key_or_header_or_body(
+    house: Desk, caller, headers, body, told
+) -> None:
+    house.caller = caller
+    for _ in range(2):  # what was said before, and is remembered, means the same
+        assert (await house.asked(headers=headers, **body)).status == 200
+        record = house.records[-1]
+        assert record.decision is not None
+        assert (record.user, record.agent, record.decision.task) == told
+
+
+@pytest.mark.parametrize("length", [3, 150, 300])
+async def test_a_model_that_nobody_has_is_recorded_by_a_name_of_bounded_length(house: Desk, length: int) -> None:
+    name = "m" * length
+    for _ in range(2):
+        assert (await house.asked(name)).status == 404
+        assert house.records[-1].model == name[:200]
+
+
+def test_however_many_models_are_asked_for_not_all_are_remembered() -> None:
+    for at in range(3_000):
+        assert MODELS[f"model-{at}"] == (f"model-{at}",) * 2
+    assert len(MODELS) <= 1_024
+    assert MODELS["m" * 201] == ("m" * 200, ledger.name("m" * 201))
+    assert "m" * 201 not in MODELS
 
 
 @pytest.mark.parametrize(("model", "status"), [("pair", 200), ("a/am", 200), ("all", 403), ("am", 403), ("b/bm", 403)])

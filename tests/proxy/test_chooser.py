@@ -46,6 +46,7 @@ async def befall(at: Desk, ill: str) -> None:
 async def test_what_is_remembered_of_a_choice_is_what_would_be_chosen(tmp_path, ill, name):
     needs = {
         "plain": PLAIN,
+        "next to nothing": Need(),
         "long": Need(prompt=10, least=5, cap=9_000),
         "too long": Need(prompt=10_000_000, least=5_000_000),
         "pictures": Need(prompt=10, images=True),

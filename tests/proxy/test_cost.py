@@ -194,6 +194,42 @@ def test_the_worst_case_takes_the_dearest_of_all_that_is_named():
     assert worst(1, price(output_reasoning="9"), None, hints=Hints()) == Rate(1_000_000, 9_000_000, 0)
 
 
+STEPPED = {
+    "source": "t",
+    "per_mtok": {"input": "1", "output": "2"},
+    "tiers": [{"above_prompt_tokens": at, "per_mtok": {"input": str(at)}} for at in (10, 20)],
+    "variants": {
+        "flex": {"multiply": "0.5"},
+        "fast": {"per_mtok": {"input": "3"}, "tiers": [{"above_prompt_tokens": 15, "per_mtok": {"input": "8"}}]},
+    },
+}
+
+
+def test_what_is_kept_of_a_price_is_the_same_whoever_asked_first():
+    asked = [
+        (prompt, tier, hints)
+        for prompt in (0, 10, 11, 15, 16, 20, 21, 99)
+        for tier in (None, "default", "flex", "fast")
+        for hints in (Hints(), Hints(cache_1h=True))
+    ]
+
+    def told(row: Price, prompt: int, tier: str | None, hints: Hints) -> tuple[int, Rate]:
+        return cost(Usage(in_text=prompt, out_text=1), row, tier), worst(prompt, row, tier, hints=hints)
+
+    fresh = [told(convert(STEPPED, Price), *one) for one in asked]
+    for row in (convert(STEPPED, Price), convert(STEPPED, Price)):
+        assert [told(row, *one) for one in asked] == fresh
+        assert [told(row, *one) for one in reversed(asked)] == fresh[::-1]
+    back = convert(STEPPED, Price)
+    assert [told(back, *one) for one in reversed(asked)] == fresh[::-1]
+    assert fresh[asked.index((16, "fast", Hints()))] == (16 * 8_000 + 2_000, Rate(10_000_000, 2_000_000, 0))
+    assert fresh[asked.index((21, "flex", Hints()))][0] == 21 * 10_000 + 1_000
+    flat = convert({**STEPPED, "tiers": []}, Price)
+    for _ in range(2):
+        assert [cost(Usage(in_text=1), flat, tier) for tier in (None, "flex", "fast")] == [1_000, 500, 3_000]
+        assert [worst(1, flat, tier, hints=Hints()).input for tier in (None, "fast")] == [1_000_000, 3_000_000]
+
+
 def test_a_tier_of_a_variant_is_thought_of_too():
     long = {"per_mtok": {"input": "3"}, "tiers": [{"above_prompt_tokens": 10, "per_mtok": {"input": "8"}}]}
     row = convert({"source": "t", "per_mtok": {"input": "1", "output": "2"}, "variants": {"fast": long}}, Price)

@@ -121,6 +121,24 @@ def test_a_header_is_found_by_its_name() -> None:
     assert down.method == "POST"
 
 
+def test_many_headers_are_asked_for_at_once_as_they_came() -> None:
+    down = Line(headers={"a": "1", "b": "ü"}).down()
+    assert down.raw((b"b", b"c", b"a")) == ("ü".encode(), None, b"1")
+
+
+def test_of_a_header_that_came_twice_the_first_counts() -> None:
+    line = Line()
+    line.scope["headers"] = [(b"a", b"1"), (b"a", b"2")]
+    assert line.down().header(b"a") == "1"
+    assert line.down().raw((b"a",)) == (b"1",)
+
+
+async def test_a_body_that_has_not_come_is_waited_for() -> None:
+    down = Line(b"{}").down()
+    assert down.here(10) is None
+    assert await down.body(10) == b"{}"
+
+
 async def test_a_client_that_hangs_up_with_all_of_its_answer_has_not_left() -> None:
     line = Line(b"{}")
     down = line.down()

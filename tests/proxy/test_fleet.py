@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from adapters.base import Kind
-from proxy.fleet import Fleet, Ticket
+from proxy.fleet import Fleet, Ticket, Ways
 from proxy.health import Outcome, Policy, Standing
 from proxy.health.ratelimit import Window, needs
 from tests.proxy.accounts import Hand
-from tests.proxy.replicas import ILL, LEFT, NOW, OK, OPENAI, POLICY, alone, asked, begun, ill, state
+from tests.proxy.plain_board import Paper, PlainBoard
+from tests.proxy.replicas import ILL, LEFT, NOW, OK, OPENAI, POLICY, alone, asked, begun, ill, joined, rounds, state
 
 
 @pytest.fixture
@@ -282,8 +284,133 @@ async def test_a_model_that_answers_nobody_is_stalled(clock: Hand, happens: Any,
     assert fleet.standing(*OPENAI).stalled is expected
     assert not fleet.standing("openai", "gpt-4o-mini").stalled
     other, way = fleet.way("openai", "gpt-4o-mini"), fleet.way(*OPENAI)
-    assert fleet.quiet((other, way), fleet.now()) is not expected
-    assert fleet.quiet((other,), fleet.now())
+    assert fleet.quiet(Ways((other, way))) is not expected
+    assert fleet.quiet(Ways((other,)))
+
+
+# ---- what nothing speaks against ------------------------------------------------------------------------------------
+
+
+async def by_a_failure(fleet: Fleet) -> None:
+    fleet.end(await begun(fleet), ill(Kind.KEY))
+
+
+async def by_a_rate_limit(fleet: Fleet) -> None:
+    fleet.end(await begun(fleet), ill(Kind.RATE_LIMITED, 30.0))
+
+
+async def by_failures_of_another_model(fleet: Fleet) -> None:
+    for _ in range(POLICY.consecutive):
+        fleet.end(await begun(fleet, "openai", "gpt-4o-mini"), ill(Kind.UNREACHABLE))
+
+
+@pytest.mark.parametrize("ill", [by_a_failure, by_a_rate_limit, by_failures_of_another_model])
+async def test_what_speaks_against_one_is_seen_at_once(fleet: Fleet, ill: Any) -> None:
+    """Though it was looked at in the same moment: the clock stands still."""
+    ways, others = Ways([fleet.way("gemini", "g"), fleet.way(*OPENAI)]), Ways([fleet.way("gemini", "g")])
+    assert fleet.quiet(ways)
+    await ill(fleet)
+    assert not fleet.quiet(ways)
+    assert not fleet.quiet(ways), "asked again"
+    assert fleet.quiet(others)
+    await fleet.reset("openai")
+    assert fleet.quiet(ways)
+
+
+async def test_what_another_replica_has_seen_speaks_against_it_as_soon_as_it_is_read(clock: Hand) -> None:
+    paper = Paper(clock)
+    fleet, other = await joined([PlainBoard(paper), PlainBoard(paper)], clock)
+    ways = Ways([fleet.way(*OPENAI)])
+    assert fleet.quiet(ways)
+    await asked(other, ill(Kind.KEY))
+    await rounds(other, fleet)
+    assert not fleet.quiet(ways)
+    await other.reset("openai")
+    await rounds(other, fleet)
+    assert fleet.quiet(ways)
+
+
+class Meddling(PlainBoard):
+    """Something happens here while it is asked."""
+
+    meddle: Any = None
+
+    async def pin(self, *given: Any, **more: Any) -> Any:
+        pinned = await super().pin(*given, **more)
+        if self.meddle:
+            self.meddle()
+        return pinned
+
+
+async def test_what_turns_while_a_place_is_waited_for_was_so_when_the_request_was_sent(clock: Hand) -> None:
+    board = Meddling(Paper(clock))
+    (fleet,) = await joined([board], clock)
+    other = await begun(fleet)
+    await half_open(fleet, clock)
+    await rounds(fleet)
+    board.meddle = lambda: fleet.end(other, ill(Kind.KEY))
+    probe = await begun(fleet)
+    assert probe.sinces["provider"] == fleet.shared()["openai", ""].circuit.since == fleet.now()
+
+
+async def test_a_recovery_is_not_believed_to_be_over_before_it_is(clock: Hand) -> None:
+    policy = msgspec.structs.replace(POLICY, slow_start=30.0, probes=1)
+    fleet = alone(clock, policy)
+    ways = Ways([fleet.way(*OPENAI)])
+    await half_open(fleet, clock)
+    fleet.end(await begun(fleet), OK)
+    assert fleet.standing(*OPENAI).state == "closed"
+    for seconds, quiet in ((0, False), (29.9, False), (30, True)):
+        fresh = clock.now
+        clock.now += seconds
+        assert fleet.quiet(ways) is quiet
+        clock.now = fresh
+    clock.now += 30
+    assert fleet.quiet(ways)
+    fleet.policy = msgspec.structs.replace(policy, slow_start=60.0)
+    assert not fleet.quiet(ways), "another policy, in the same moment"
+
+
+async def test_a_stall_is_seen_a_tenth_of_a_second_late_at_most(clock: Hand) -> None:
+    fleet = alone(clock)
+    ways = Ways([fleet.way(*OPENAI)])
+    for _ in range(3):
+        await begun(fleet, first_byte=20.0)
+    clock.now += 9.99
+    assert fleet.quiet(ways)
+    clock.now += 0.11
+    assert not fleet.quiet(ways)
+
+
+async def test_limits_are_looked_at_as_soon_as_they_are_told(fleet: Fleet) -> None:
+    ways = Ways([fleet.way("gemini", "g"), fleet.way(*OPENAI)])
+    assert fleet.quiet(ways)
+    assert not ways.limited
+    await asked(fleet, told(fleet, 60))
+    assert fleet.quiet(ways)
+    assert ways.limited
+
+
+async def test_since_when_a_way_is_as_it_is_stays_the_same_while_it_is(fleet: Fleet) -> None:
+    """So whoever comes back sees by one look that nothing has turned, whatever was counted meanwhile."""
+    before = await begun(fleet)
+    await asked(fleet, OK, ILL, OK)
+    after = await begun(fleet)
+    assert before.sinces is after.sinces
+    await asked(fleet, ill(Kind.KEY))
+    assert before.sinces is not (await begun(fleet)).sinces
+
+
+async def test_an_answer_to_what_was_sent_before_a_turn_is_only_counted(fleet: Fleet, clock: Hand) -> None:
+    """All is well again: and yet it tells nothing of the circuit as it is now."""
+    late = await begun(fleet)
+    await asked(fleet, ill(Kind.KEY))
+    clock.now += 1
+    await fleet.reset("openai")
+    fleet.end(late, OK)
+    assert fleet.way(*OPENAI).answers == []
+    assert fleet.shared()["openai", ""].circuit.window == ()
+    assert fleet.shared()["openai", ""].ok == 1
 
 
 async def test_the_patience_ends_before_the_timeout(clock: Hand) -> None:
@@ -354,6 +481,16 @@ async def test_answers_are_laid_aside_and_taken_down_all_at_once(fleet: Fleet) -
     cell = fleet.shared()[OPENAI]
     assert (cell.ok, cell.first.total, cell.whole.total, cell.speed.total) == (520, 520, 520, 520)
     assert (fleet.shared()["openai", ""].ok, fleet.own()["openai", "line"].ok) == (520, 520)
+
+
+async def test_the_first_answer_that_is_laid_aside_wakes_who_tells_of_it(fleet: Fleet) -> None:
+    news = fleet._view.news
+    assert not news.is_set()
+    for _ in range(2):
+        fleet.end(await begun(fleet), OK)
+        assert news.is_set()
+        fleet.gather()
+        news.clear()
 
 
 async def test_a_failure_comes_after_the_answers_that_were_laid_aside(fleet: Fleet) -> None:

@@ -64,33 +64,36 @@ USUAL = Cell(first=times(1.0))
 
 def test_those_that_wait_are_those_neither_answered_nor_ended() -> None:
     waiting = Waiting()
-    for number in range(5):
-        waiting.begin(number, sent(number))
+    requests = [sent(number) for number in range(5)]
+    for one in requests:
+        waiting.begin(one)
     assert waiting.in_flight == 5
-    waiting.end(0)
-    waiting.answered(1, 1.5)
+    waiting.end(requests[0])
+    waiting.answered(requests[1], 1.5)
     assert waiting.in_flight == 4
     assert waiting.stalled(USUAL, 20.0)
-    waiting.end(1)
-    waiting.end(2)
+    waiting.end(requests[1])
+    waiting.end(requests[2])
     assert waiting.in_flight == 2
     assert not waiting.stalled(USUAL, 20.0)
 
 
 def test_one_answer_is_enough_for_all() -> None:
     waiting = Waiting()
-    for number in range(4):
-        waiting.begin(number, sent(0))
-    waiting.answered(3, 1.0)
+    requests = [sent(0) for _ in range(4)]
+    for one in requests:
+        waiting.begin(one)
+    waiting.answered(requests[3], 1.0)
     assert not waiting.stalled(USUAL, 50.0)
 
 
 def test_an_answer_after_the_end_is_none() -> None:
     waiting = Waiting()
-    for number in range(4):
-        waiting.begin(number, sent(0))
-    waiting.end(3)
-    waiting.answered(3, 1.0)
+    requests = [sent(0) for _ in range(4)]
+    for one in requests:
+        waiting.begin(one)
+    waiting.end(requests[3])
+    waiting.answered(requests[3], 1.0)
     assert waiting.stalled(USUAL, 50.0)
 
 
@@ -101,15 +104,15 @@ def test_an_answer_after_the_end_is_none() -> None:
 )
 def test_the_least_patience_is_ten_seconds_or_half_the_timeout(first_byte: float, now: float, expected: bool) -> None:
     waiting = Waiting()
-    for number in range(3):
-        waiting.begin(number, sent(0, first_byte))
+    for _ in range(3):
+        waiting.begin(sent(0, first_byte))
     assert waiting.stalled(USUAL, now) is expected
 
 
 def test_who_is_usually_slow_is_given_its_time() -> None:
     waiting = Waiting()
-    for number in range(3):
-        waiting.begin(number, sent(0))
+    for _ in range(3):
+        waiting.begin(sent(0))
     slow = Cell(first=times(5.0))
     assert not waiting.stalled(slow, 13.0)
     assert waiting.stalled(slow, 17.0)

@@ -113,6 +113,73 @@ def test_it_is_no_matter_when_somebody_wants_to_know(every):
         assert asked.expect(caller, "m", None) == unasked.expect(caller, "m", None)
 
 
+class Plain:
+    """The same averages, each of them by its definition."""
+
+    def __init__(self) -> None:
+        self.heard: dict = {}  # by who it was: (output, cached, model) of each answer, in their order
+
+    def learn(self, caller: str, model: str, usage: Usage, choices: int) -> None:
+        cached = usage.cached / usage.prompt if usage.prompt else 0.0
+        for who in (None, caller):
+            self.heard.setdefault(who, []).append((usage.completion / choices, cached, model))
+
+    def average(self, who: str | None, model: str | None) -> tuple[float, float, float]:
+        """Output, cached, and what they stand on by now."""
+        output = cached = weight = 0.0
+        for tokens, share, its in self.heard.get(who, ()):
+            if model is not None:
+                weight *= 0.5 ** (1 / 100)
+            if model in (None, its):
+                weight = min(weight + 1, 20.0)
+                output += (tokens - output) / weight
+                cached += (share - cached) / weight
+        return output, cached, weight
+
+    def expect(self, caller: str, model: str) -> tuple[float, float]:
+        output, cached = 500.0, 0.0
+        for key in ((None, None), (None, model), (caller, None), (caller, model)):
+            its_output, its_cached, weight = self.average(*key)
+            output = (weight * its_output + 3 * output) / (weight + 3)
+            cached = (weight * its_cached + 3 * cached) / (weight + 3)
+        return output, cached
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("aab"),
+            st.sampled_from("mmmmmmn"),
+            st.integers(0, 1_000),
+            st.sampled_from([0, 0, 40]),
+            st.integers(1, 3),
+            st.integers(1, 40),
+        ),
+        max_size=20,
+    )
+)
+def test_each_average_is_what_its_definition_says(lessons):
+    habits, plain = Habits(), Plain()
+    for caller, model, tokens, cached, choices, times in lessons:
+        for _ in range(times):
+            for one in (habits, plain):
+                one.learn(caller, model, answer(tokens, 100, cached), choices)
+    for caller in "abc":
+        for model in "mno":
+            found = habits.expect(caller, model, None)
+            assert (found.output, found.cached) == pytest.approx(plain.expect(caller, model), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("others", range(12))
+def test_what_was_asked_for_less_often_has_faded_by_as_much_as_its_definition_says(others):
+    habits, plain = Habits(), Plain()
+    for model, tokens in [("m", 100)] * 30 + [("n", 100)] * others + [("m", 900)] * 3:
+        for one in (habits, plain):
+            one.learn("ann", model, answer(tokens), 1)
+    assert habits.expect("ann", "m", None).output == pytest.approx(plain.expect("ann", "m")[0], rel=1e-9)
+
+
 def test_reasoning_is_output():
     habits = Habits()
     for _ in range(100):

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.base import Call, Capabilities, Failure, Kind, Reading, Target, Warnings
-from proxy import headers
+from proxy import headers, ledger
 from proxy.downstream import Headers
+from proxy.headers import ASKED, WISHES, Wishes
 from proxy.telemetry import Attempt, Record
 
 WHO = {"x-request-id": "req_1", "x-tollhouse-attempts": "1"}
@@ -119,9 +121,73 @@ def test_whatever_a_name_holds_it_ends_no_header_and_begins_none(name, said):
     assert read(headers.refusal(failure(Kind.CALLER, 400), record(upstream_id=name)))["x-upstream-request-id"] == said
 
 
-SPELLINGS = [("alice", "alice"), ("J\xc3\xbcrgen", "J\xfcrgen"), ("J\xfcrgen", "J\xfcrgen"), ("", "")]
+# ---- what a request asks for ----------------------------------------------------------------------------------------
+
+LONGEST = 600.0
+NOTHING = Wishes(user=None, agent=None, task=None, urgency=1, patience=LONGEST, endurance=LONGEST)
+
+
+def wished(of: dict[str, str], longest: float = LONGEST) -> Wishes:
+    said = tuple(of[name].encode("latin-1") if (name := asked.decode()) in of else None for asked in ASKED[2:])
+    found = WISHES[said, longest]
+    assert WISHES[said, longest] == found, "what is remembered is what was said"
+    return found
+
+
+ASKING: list[tuple[str, dict[str, str], dict[str, Any]]] = [
+    ("nothing", {}, {}),
+    ("who spends", {"x-tollhouse-user": "alice", "x-tollhouse-agent": "bot"}, {"user": "alice", "agent": "bot"}),
+    ("nobody by name", {"x-tollhouse-user": "", "x-tollhouse-agent": "", "x-tollhouse-task": ""}, {}),
+    ("a name of nothing", {"x-tollhouse-user": "\xa0"}, {"user": ""}),
+    ("what for", {"x-tollhouse-task": "Creative"}, {"task": "creative"}),
+    ("what nobody knows", {"x-tollhouse-task": "dancing"}, {"task": ""}),
+    ("haste", {"x-tollhouse-priority": " High "}, {"urgency": 0}),
+    ("leisure", {"x-tollhouse-priority": "low"}, {"urgency": 2}),
+    ("a haste that nobody knows", {"x-tollhouse-priority": "urgent"}, {}),
+    ("no haste", {"x-tollhouse-priority": ""}, {}),
+    ("a wait of its own", {"x-tollhouse-timeout": "7.5"}, {"patience": 7.5, "endurance": 7.5}),
+    ("that of its SDK", {"x-stainless-read-timeout": "8"}, {"patience": 8.0}),
+    ("that of an older SDK", {"x-stainless-timeout": "9"}, {"patience": 9.0}),
+    (
+        "its own before that of its SDK",
+        {"x-stainless-read-timeout": "8", "x-tollhouse-timeout": "20", "x-stainless-timeout": "9"},
+        {"patience": 20.0, "endurance": 20.0},
+    ),
+    (
+        "the newer SDK's before the older's",
+        {"x-stainless-read-timeout": "8", "x-stainless-timeout": "9"},
+        {"patience": 8.0},
+    ),
+    ("its SDK's, as its own is none", {"x-tollhouse-timeout": "soon", "x-stainless-timeout": "9"}, {"patience": 9.0}),
+    ("more than there is", {"x-tollhouse-timeout": "601", "x-stainless-timeout": "9"}, {}),
+    ("for ever", {"x-tollhouse-timeout": "inf"}, {}),
+    *((f"a wait of {wait!r}", {"x-tollhouse-timeout": wait}, {}) for wait in ("", "0", "-1", "nan", "1,5", "a minute")),
+]
+
+
+@pytest.mark.parametrize(("said", "more"), [case[1:] for case in ASKING], ids=[case[0] for case in ASKING])
+def test_the_headers_of_a_request_say_who_spends_what_for_and_how_long_it_waits(said, more):
+    assert wished(said) == msgspec.structs.replace(NOTHING, **more)
+
+
+SPELLINGS = [("alice", "alice"), ("J\xc3\xbcrgen", "J\xfcrgen"), ("J\xfcrgen", "J\xfcrgen"), ("", None)]
 
 
 @pytest.mark.parametrize(("value", "name"), SPELLINGS, ids=["plain", "UTF-8", "Latin-1", "nothing"])
 def test_a_name_in_a_header_is_one_name_however_it_was_spelled(value, name):
-    assert headers.spelled(value) == name
+    assert wished({"x-tollhouse-user": value}).user == name
+
+
+def test_no_wish_is_longer_than_a_request_may_take_whatever_was_so_before():
+    for longest in (600.0, 5.0, 600.0):
+        found = wished({"x-tollhouse-timeout": "50"}, longest)
+        assert (found.patience, found.endurance) == (min(50.0, longest),) * 2
+
+
+def test_whoever_comes_and_whatever_they_say_is_not_remembered_for_ever():
+    many = [wished({"x-tollhouse-user": f"{at}"}) for at in range(3_000)]
+    assert [one.user for one in many] == [str(at) for at in range(3_000)]
+    before = len(WISHES)
+    assert before <= 1_024
+    assert wished({"x-tollhouse-user": "x" * 2_000}).user == ledger.name("x" * 2_000)
+    assert len(WISHES) == before

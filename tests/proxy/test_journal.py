@@ -496,7 +496,7 @@ os._exit(0)
 @pytest.mark.parametrize("whole", range(4))
 @pytest.mark.parametrize("beyond", [0, 1, 40])
 def test_of_a_batch_that_the_disk_cannot_take_what_is_whole_counts_and_the_rest_is_said(whole, beyond, tmp_path):
-    size = len(sealed(BEGIN, encode(Entry(id="a", request="r", provider="p", model="m", cost=1))))
+    size = len(*sealed(BEGIN, [encode(Entry(id="a", request="r", provider="p", model="m", cost=1))]))
     done = subprocess.run(
         [sys.executable, "-c", BATCH, str(tmp_path), str(size * (1 + whole) + beyond)],
         cwd=ROOT, env=surroundings({}), capture_output=True, timeout=PATIENCE,

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import math
 import re
 from typing import Any
 
@@ -176,6 +177,21 @@ def test_who_is_let_in_has_a_text_that_is_good_now(now, expires, revoked, until)
     alive = not revoked and not 0 < expires <= now
     assert keys.good(key, DIGEST, now) == alive
     assert keys.good(key, OTHER, now) == (alive and now < until)
+
+
+@given(*(st.integers(0, 30) for _ in range(4)))
+def test_whoever_is_good_stays_so_until_he_is_looked_at_again(now, expires, before, later):
+    key = replace(KEY, expires=expires, digest_before=OTHER, before_until=before)
+    for digest in (DIGEST, OTHER):
+        if keys.good(key, digest, now) and later < keys.until(key, now):
+            assert keys.good(key, digest, later)
+    assert keys.until(key, now) > now
+
+
+def test_a_key_without_an_end_need_not_be_looked_at_again():
+    assert keys.until(KEY, 5) == math.inf
+    ends = replace(KEY, expires=9, before_until=7)
+    assert [keys.until(ends, now) for now in (5, 7)] == [7, 9]
 
 
 @pytest.mark.parametrize(

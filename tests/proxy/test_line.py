@@ -123,6 +123,16 @@ async def test_while_the_process_drains_the_last_answer_says_that_its_connection
         assert b"connection" in told(said[said.rindex(b"HTTP/1.1") :].partition(b"you said")[0])
 
 
+async def test_answers_of_one_moment_have_each_its_own_status():
+    async with at(refuses).open() as place:
+        wire = await Wire.to(place)
+        for _ in range(2):
+            await wire.send(ASK)
+            assert (await wire.until(b"you said hi")).startswith(b"HTTP/1.1 200 OK\r\n")
+            await wire.send(HEAD + b"content-length: 100001\r\n\r\n" + b"a" * 100_001)
+            assert (await wire.until(b"request_too_large")).startswith(b"HTTP/1.1 413 ")
+
+
 async def test_who_reads_slowly_holds_the_writer_up():
     """What is written waits in this process up to a bound, and no further."""
     said, most = 0, 2**26
@@ -261,6 +271,65 @@ async def test_after_an_answer_without_asking_for_the_body_the_rest_of_it_is_rea
         await wire.until(b"refused")
         await wire.until(b"you said hi")
         await sending
+
+
+@pytest.mark.parametrize("size", [0, 2, LIMIT])
+async def test_a_body_that_has_come_with_its_head_need_not_be_waited_for(size):
+    async def takes(line: Line) -> None:
+        here = line.here(LIMIT)
+        assert here is not None
+        assert not line._flow.read_paused, "what is whole holds nobody up"
+        await line.answer(200, [], b"%d came" % len(here))
+
+    async with at(takes).open() as place:
+        wire = await Wire.to(place)
+        place.connections[0].data_received(HEAD + b"content-length: %d\r\n\r\n" % size + b"a" * size)
+        await wire.until(b"%d came" % size)
+        assert place.kind.house.bodies == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "rest", "said"),
+    [
+        (HEAD + b"content-length: 3\r\n\r\nhi", b"!", b"yes"),
+        (HEAD + b"content-length: %d\r\n\r\n" % (LIMIT + 1) + b"a" * (LIMIT + 1), b"", b"too much"),
+        (ASK + ASK, b"", b"yes"),
+    ],
+    ids=["part of it", "too much", "with another behind it"],
+)
+async def test_a_body_that_cannot_be_had_at_once_is_waited_for_or_refused(sent, rest, said):
+    found: list[bytes | None] = []
+
+    async def looks(line: Line) -> None:
+        found.append(line.here(LIMIT))
+        try:
+            await line.body(LIMIT)
+        except Failure as failure:
+            return await line.answer(failure.status, [], b"too much")
+        await line.answer(200, [], b"yes")
+
+    async with at(looks).open() as place:
+        wire = await Wire.to(place)
+        place.connections[0].data_received(sent)
+        await until(lambda: found)
+        await wire.send(rest)
+        await wire.until(said)
+        assert found[0] is None
+
+
+async def test_who_had_left_before_his_body_was_looked_at_has_left():
+    found: list[Any] = []
+
+    async def looks(line: Line) -> None:
+        found.append(line.here(LIMIT))
+
+    async with at(looks).open() as place:
+        await Wire.to(place)
+        connection = place.connections[0]
+        connection.data_received(ASK)
+        connection.leave()
+        await until(lambda: found)
+        assert found == [None]
 
 
 async def test_what_was_read_is_not_kept_while_it_is_answered():
@@ -474,6 +543,7 @@ async def test_a_connection_that_is_over_leaves_nothing_to_the_collector():
         async with at(whole).open() as place:
             wire = await Wire.to(place, ASK)
             await wire.until(b"you said hi")
+            place.connections[0].look(0.0)  # as each beat does
             connection = weakref.ref(place.connections[0])
             wire.writer.close()
             await until(lambda: connection() is None)

@@ -40,7 +40,7 @@ def refusal(heard: bytes) -> tuple[int, str]:
 
 
 async def later(place: Place, seconds: float) -> None:
-    """To each connection it is so much later now."""
+    """To each connection it is so much later now. What it waits for is counted from the first look that sees it."""
     await settled(lambda: place.connections)
     for connection in place.connections:
         connection.look(asyncio.get_running_loop().time() + seconds)
@@ -110,25 +110,68 @@ async def test_who_sends_too_slowly_is_refused(at: At, sent: bytes, refused: tup
     async with at(head_seconds=20, body_seconds=40).open() as place:
         wire = await Wire.to(place, sent)
         await settled(lambda: place.seen or (place.connections and vars(place.connections[0])["_read"]))
+        await later(place, 0)
         await later(place, 19)
         assert not wire.reader.at_eof()
         await later(place, 41)
         assert refusal(await wire.rest()) == refused
 
 
+async def test_a_head_that_began_behind_another_request_may_not_take_longer_than_others(at: At) -> None:
+    async with at(head_seconds=20).open() as place:
+        wire = await Wire.to(place, HEAD + b"content-length: 2\r\n\r\nhi" + HEAD)
+        await wire.until(b"hi")
+        await later(place, 0)
+        await later(place, 19)
+        assert not place.connections[0].transport.is_closing()
+        await later(place, 21)
+        assert await wire.rest() == b""
+
+
+async def test_a_head_in_pieces_is_not_taken_for_a_large_one_because_of_the_body_before_it(at: At) -> None:
+    async with at(head=1_000).open() as place:
+        wire = await Wire.to(place)
+        await settled(lambda: place.connections)
+        for _ in range(2):
+            for part in (HEAD, b"content-length: 4000\r\n\r\n", b"a" * 2_000, b"b" * 2_000):
+                place.connections[0].data_received(part)
+            assert (await wire.until(b"b" * 2_000)).startswith(b"HTTP/1.1 200")
+
+
 async def test_an_application_that_waits_for_a_body_hears_that_none_will_come(at: At) -> None:
     async with at().open() as place:
         wire = await Wire.to(place, HEAD + b"content-length: 9\r\n\r\nhalf")
         await settled(lambda: place.seen)
+        await later(place, 0)
         await later(place, 1_000)
         await asyncio.wait_for(place.left.wait(), PATIENCE)
         await wire.rest()
         await settled(lambda: place.kind.house.bodies == 0)
 
 
+async def test_who_is_not_read_on_is_not_late(at: At) -> None:
+    asked = asyncio.Event()
+
+    async def waits(place: Place, *call: Any) -> None:
+        await asked.wait()
+        await place.echo(*call)
+
+    async with at().open() as place:
+        place.app = partial(waits, place)
+        wire = await Wire.to(place, HEAD + b"content-length: 20000000\r\n\r\n")
+        sending = asyncio.ensure_future(wire.send(b"a" * 20_000_000))
+        await settled(lambda: place.connections and place.connections[0].flow.read_paused)
+        for hour in range(1, 4):
+            await later(place, hour * 3_600)
+        asked.set()
+        assert (await wire.until(b"a" * 100)).startswith(b"HTTP/1.1 200")
+        sending.cancel()
+
+
 async def test_who_says_nothing_is_told_nothing(at: At) -> None:
     async with at().open() as place:
         wire = await Wire.to(place)
+        await later(place, 0)
         await later(place, 1_000)
         assert await wire.rest() == b""
 
@@ -138,6 +181,7 @@ async def test_a_request_that_is_being_answered_may_take_its_time(at: At) -> Non
         place.app = place.waits
         wire = await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n")
         await wire.until(b"begun")
+        await later(place, 0)
         await later(place, 1_000_000)
         assert not place.left.is_set()
         wire.writer.close()
@@ -148,10 +192,22 @@ async def test_a_connection_that_is_kept_for_nothing_is_closed_without_a_word(at
     async with at().open() as place:
         wire = await Wire.to(place, HEAD + b"content-length: 2\r\n\r\nhi")
         await wire.until(b"hi")
+        await later(place, 0)
         await later(place, 74)
         assert not place.connections[0].transport.is_closing()
         await later(place, 76)
         assert await wire.rest() == b""
+
+
+async def test_a_connection_that_serves_one_request_after_the_other_is_never_idle_for_long(at: At) -> None:
+    async with at().open() as place:
+        wire = await Wire.to(place)
+        for hour in range(4):  # each time it is found waiting for the next one, as the last time
+            await wire.send(HEAD + b"content-length: 2\r\n\r\nhi")
+            await wire.until(b"hi")
+            await later(place, hour * 3_600)
+        await wire.send(HEAD + b"content-length: 3\r\n\r\nyes")
+        await wire.until(b"yes")
 
 
 async def test_bytes_that_begin_no_request_do_not_keep_a_connection_for_ever(at: At) -> None:
@@ -160,6 +216,7 @@ async def test_bytes_that_begin_no_request_do_not_keep_a_connection_for_ever(at:
         await wire.until(b"hi")
         await wire.send(b"\r\n")
         await settled(lambda: vars(place.connections[0])["_read"])
+        await later(place, 0)
         await later(place, 1_000)
         assert refusal(await wire.rest()) == (408, "request_timeout")
 
@@ -182,6 +239,17 @@ async def test_no_more_bodies_are_taken_than_there_is_room_for(at: At) -> None:
         await first.send(b"a" * 1_000)
         await first.until(b"a" * 9_000)
         assert place.kind.house.bodies == 0
+
+
+async def test_a_whole_body_for_which_there_is_no_room_is_not_served(at: At) -> None:
+    async with at(bodies=10_000).open() as place:
+        first = await Wire.to(place, HEAD + b"content-length: 9000\r\n\r\n" + b"a" * 8_000)
+        await settled(lambda: place.kind.house.bodies == 8_000)
+        second = await Wire.to(place, HEAD + b"content-length: 8000\r\n\r\n" + b"a" * 8_000)
+        assert refusal(await second.rest()) == (503, "overloaded")
+        await settled(lambda: place.kind.house.bodies == 8_000)
+        first.writer.close()
+        await settled(lambda: place.kind.house.bodies == 0)
 
 
 async def test_who_leaves_in_the_middle_of_a_body_gives_its_room_back(at: At) -> None:

@@ -96,6 +96,14 @@ def test_what_is_kept_when_the_loop_ends_is_not_lost(lines, paper):
     assert paper.writes == [["a"]]
 
 
+def test_where_nobody_reads_any_more_a_request_does_not_fail_for_it(lines, paper):
+    paper.close()
+    lines.add(record("a"))
+    lines.stream = Paper()
+    lines.add(record("b"))
+    assert lines.stream.writes == [["b"]]
+
+
 def test_what_is_bound_is_said_in_each_line(lines, paper):
     lines.bind(worker=3)
     lines.add(record("a"))

@@ -138,6 +138,7 @@ RACED = Decision(strategy="fallback", hedged=True)
             "hedges_total",
             {("failed",): 1.0},
         ),
+        (over(attempt(), decision=RACED), "hedges_total", {("lost",): 1.0}),
         (over(code="model_not_found"), "requests_refused_total", {("model_not_found",): 1.0}),
         (over(attempt("budget"), code="budget_exceeded"), "requests_refused_total", {("budget_exceeded",): 1.0}),
         (
@@ -176,6 +177,7 @@ RACED = Decision(strategy="fallback", hedged=True)
         "the first one wins",
         "one that had failed before was not in the race",
         "nobody wins",
+        "one of whose rival nothing is known wins",
         "a request that was sent to nobody is refused",
         "a request without money is refused",
         "a request that nobody can take is refused",
@@ -221,6 +223,46 @@ def test_of_many_requests_and_rows_few_are_laid_aside_and_all_are_counted():
     assert samples(metrics, "attempts_total") == {("gpt-4o", "ok", "openai"): 1_000.0}
     assert samples(metrics, "spend_dollars_total") == {MODEL: 1_000.0}
     assert samples(metrics, "requests_total") == {(*MODEL, "200", "false"): 1_000.0}, "a second look adds nothing"
+
+
+def test_it_is_no_matter_how_many_are_counted_together():
+    records = [
+        over(attempt("timeout"), attempt(), timings=Timings(hold=1.0, first_byte=float(n), overhead=0.5), code=None)
+        if n % 5 == 0
+        else over(attempt(model=f"m{n % 3}"), timings=Timings(queue=float(n % 2), first_byte=9.0))
+        if n % 7
+        else over(code=f"c{n % 4}")
+        for n in range(60)
+    ]
+    rows = [
+        row(
+            model=f"m{n % 3}",
+            provider="ab"[n % 2],
+            price=None if n % 11 == 0 else "v1",
+            cost=None if n % 4 == 0 else n * DOLLAR,
+            status=200 if n % 6 else 502,
+            stream=n % 5 == 0,
+            last=n % 8 != 0,
+            orphan=n % 13 == 0,
+            total=float(n),
+            first=None if n % 3 else float(n),
+            usage=Usage(in_text=n, cache_read=n % 2, out_text=1),
+        )
+        for n in range(60)
+    ]
+    together, alone = Metrics(), Metrics()
+    for record, entry in zip(records, rows, strict=True):
+        together.record(record)
+        together.observe(entry)
+        alone.record(record)
+        alone.observe(entry)
+        alone.text()
+    for name, metric in METRICS.items():
+        ends = ("_bucket", "_sum", "_count") if metric.kind == "histogram" else ("",)
+        for end in ends:
+            found = samples(together, name + end)
+            assert found == pytest.approx(samples(alone, name + end)), name
+    assert len(samples(together, "requests_total")) > 9
 
 
 def test_what_is_counted_while_another_thread_reads_is_not_lost():

@@ -50,8 +50,11 @@ def test_a_name_is_looked_for_once_and_the_price_is_that_of_the_time():
     late = msgspec.structs.replace(
         next(price for one in SHIPPED.models for price in one.prices), valid_from=datetime.fromtimestamp(NOW, UTC)
     )
-    book = Pricebook(Watched([msgspec.structs.replace(model, prices=(late,))]), ROWS)
-    assert [book.price(target("m"), NOW + beyond) for beyond in (-1, 0)] == [("m", None), ("m", late)]
+    later = msgspec.structs.replace(late, valid_from=datetime.fromtimestamp(NOW + 9, UTC))
+    book = Pricebook(Watched([msgspec.structs.replace(model, prices=(late, later))]), ROWS)
+    rows = {-1: None, 0: late, 8: late, 9: later, 10: later}
+    for beyond in (*rows, *reversed(rows), 9, -1, 8):  # who began earlier may ask later
+        assert book.price(target("m"), NOW + beyond) == ("m", rows[beyond])
     assert looked == ["m"]
 
 

@@ -174,6 +174,25 @@ async def test_requests_of_a_minute_add_up_and_old_ones_go(scene):
     assert [minute.cost for minute in one.whole().minutes.values()] == [1]
 
 
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ([0.0, 59.999], {0: 2}),
+        ([59.999, 60.0, 61.0], {0: 1, 1: 2}),
+        ([60.0, 59.0, 60.0], {0: 1, 1: 2}),
+        ([0.0, 180.0], {0: 1, 3: 1}),
+    ],
+    ids=["one minute", "on the stroke", "a clock that is put back", "minutes in which nothing ends"],
+)
+async def test_each_request_counts_in_the_minute_in_which_it_ended(scene, ends, expected):
+    one, start = scene.pulse(), AT // MINUTE * 60
+    for over in ends:
+        scene.hand.now += start + over - scene.hand()
+        one(record())
+    found = {n - start // 60: minute.requests for n, minute in one.whole().minutes.items()}
+    assert found == expected
+
+
 async def test_few_requests_are_laid_aside_however_long_nobody_looks(scene):
     one, records = scene.pulse(), [record(cost_nano=1) for _ in range(2_000)]
     free = sys.getrefcount(records[0])

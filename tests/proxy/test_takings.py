@@ -137,7 +137,7 @@ async def test_a_letter_that_was_long_on_its_way_is_no_time_of_ours(tmp_path: Pa
 
     async with desk(tmp_path, clock=clock) as ours, asyncio.timeout(GENEROUS):
         scope: Any = {"type": "http", "method": "POST", "headers": []}
-        await ours.gate.serve(Downstream(scope, receive, send), lambda: ours.caller)
+        await ours.gate.serve(Downstream(scope, receive, send), lambda _: ours.caller)
     (record,) = ours.records
     assert said[0]["status"] == 200
     assert (record.first_part or 0) > 10_000

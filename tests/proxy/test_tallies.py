@@ -110,6 +110,30 @@ def test_a_value_at_the_end_of_a_bucket_belongs_to_it():
     assert 'le="0.25"} 1.0' in pair.same()
 
 
+@given(st.lists(st.lists(VALUES, max_size=70), max_size=4))
+def test_values_that_are_taken_together_are_told_as_if_one_by_one(several):
+    pair = Pair("histogram")
+    ours, theirs = pair._made
+    for values in several:
+        ours.labels().take(values)
+        for value in values:
+            theirs.observe(value)
+    ours.settle()
+    pair.same()
+    ours.settle()
+    pair.same()
+
+
+def test_of_values_that_are_taken_few_are_laid_aside_however_long_nobody_looks():
+    pair = Pair("histogram")
+    ours, theirs = pair._made
+    for _ in range(64):
+        assert "house_seconds_count 0.0" in text(pair.ours)
+        ours.labels().take([0.1])
+        theirs.observe(0.1)
+    pair.same()
+
+
 def test_a_value_beyond_all_buckets_is_counted_all_the_same():
     pair = Pair("histogram")
     pair.each(lambda made: made.observe(1e9))

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from adapters.base import Failure, Kind, Usage
 from proxy.bound import End, Quote, Rules
-from proxy.budget import Budget
+from proxy.budget import MOST, Budget
 from proxy.cost import Rate
 from proxy.ledger import Counter, end, labels
 from proxy.prices import Price, convert
@@ -114,6 +114,22 @@ async def test_the_hold_pays_for_the_cap_and_the_cap_for_what_was_granted(house,
         assert till.books._holds["r/1"].amount == 150_000
         till.settle(held, SERVED)
     assert await house.counter() == Counter(spent=120_000)
+
+
+@pytest.mark.parametrize(
+    ("most", "cap"),
+    [
+        (2**20, 2**20),
+        (2**43, (MOST - 100_000) // 2_000),
+    ],
+)
+async def test_what_is_granted_in_full_pays_for_the_whole_cap_but_for_what_no_budget_can_hold(house, store, most, cap):
+    async with Opened(house, store, MOST) as till:
+        of = quote(most=most)
+        held = await hold(till, of=of)
+        assert (held.amount, held.cap) == (of.amount(most), cap)
+        assert held.cap == of.cap(held.amount)
+        till.settle(held, SERVED)
 
 
 async def _as_it_is(cheap: Quote) -> Quote:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from adapters.base import Capabilities, Target
-from proxy.catalog import LONGEST_NAME
+from proxy.catalog import LONGEST_NAME, REMEMBERED
 from proxy.timeouts import Timeouts, check_seconds, thinks
 
 PLAIN = Capabilities()
@@ -98,6 +98,19 @@ def test_they_are_remembered_by_model_and_by_whether_it_thinks():
     long = "p/" + "m" * (LONGEST_NAME + 1)
     assert timeouts.of(model(long)) is not timeouts.of(model(long))
     assert timeouts.of(model(long)) == timeouts.of(model("p/m"))
+
+
+def test_what_is_remembered_is_bounded_for_clients_make_up_names():
+    timeouts = read("{}")
+    first = timeouts.of(model("p/m"))
+    for n in range(REMEMBERED):
+        timeouts.of(model(f"p/{n}"))
+    assert timeouts.of(model("p/m")) is not first
+
+
+def test_a_model_that_learns_to_think_is_given_longer_from_then_on():
+    timeouts = read("{}")
+    assert [timeouts.of(model("p/m", can)).first_byte for can in (PLAIN, THINKING, PLAIN)] == [60, 180, 60]
 
 
 def test_the_longest_of_all_is_known():

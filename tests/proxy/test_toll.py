@@ -19,7 +19,7 @@ from adapters.envelope import seal
 from proxy.bound import End
 from proxy.ledger import Counter, Entry, labels
 from proxy.telemetry import Record
-from proxy.toll import Exchange
+from proxy.toll import Exchange, Toll
 from tests.proxy.accounts import Hand, Moody, until
 from tests.proxy.desk import (
     EACH,
@@ -669,6 +669,56 @@ async def test_two_who_speak_are_one_too_many(tmp_path):
         ("req_1/1", True, None),
         ("req_1/2", False, "hedge_lost"),
     ]
+
+
+async def taken(at: Desk, one: Exchange, times: int) -> list[Toll]:
+    """So many attempts at it for which money is held."""
+    tolls = at.gate.trips.forward.tolls
+    target = at.gate.chooser.route("pair").candidates[0]
+    call = adapters.ADAPTERS["openai", "chat"].request(one.envelope, target, NOTHING)
+    return [await tolls.take(call, target, one) for _ in range(times)]
+
+
+async def test_of_those_who_are_asked_one_after_the_other_each_is_waited_for(tmp_path):
+    async with desk(tmp_path) as at:
+        one = exchange(at)
+        first, second = await taken(at, one, 2)
+        one.ask(first, 1.0, 0.25)
+        one.answered(first, 2.0)
+        one.answered(first, 2.5)  # it has answered already
+        one.held(0.125)  # the first one's money is given back
+        one.ask(second, 3.0, 0.5)
+        one.answered(second, 5.0)
+        one.speak(second, 6.0)
+        assert (one.record.timings.hold, one.record.timings.vendors) == (875.0, 3_000.0)
+        at.gate.trips.forward.tolls.close(one)
+
+
+async def test_of_two_at_once_the_time_counts_once_and_only_until_one_of_them_speaks(tmp_path):
+    async with desk(tmp_path) as at:
+        both = exchange(at)
+        first, second, late = await taken(at, both, 3)
+        both.ask(first, 1.0, 0.25)
+        both.ask(second, 2.0, 0.5)  # nobody waits for its money: the first is asked in the meantime
+        both.answered(second, 3.0)
+        assert both.record.timings.vendors == 0.0, "the first is waited for still"
+        both.speak(second, 4.0)
+        both.answered(first, 9.0)
+        both.held(0.5)
+        both.ask(late, 10.0, 0.5)
+        both.answered(late, 11.0)
+        assert (both.record.timings.hold, both.record.timings.vendors) == (250.0, 3_000.0)
+        at.gate.trips.forward.tolls.close(both)
+
+
+async def test_times_are_told_to_the_microsecond(tmp_path):
+    async with desk(tmp_path) as at:
+        one = exchange(at)
+        (only,) = await taken(at, one, 1)
+        one.ask(only, 1.0, 0.000_123_456_7)
+        one.answered(only, 1.000_987_654_3)
+        assert (one.record.timings.hold, one.record.timings.vendors) == (0.123, 0.988)
+        at.gate.trips.forward.tolls.close(one)
 
 
 async def test_images_are_fetched_once_for_two_at_once(tmp_path):

@@ -531,7 +531,7 @@ async def test_a_proxy_that_lets_nobody_through_is_told_of() -> None:
 
 async def test_an_upstream_that_is_closed_reaches_nobody() -> None:
     async with vendor(OK) as (port, heard):
-        upstream = Upstream([provider(f"http://127.0.0.1:{port}")], TIMES, agent="t")
-        await upstream.__aexit__()
+        async with Upstream([provider(f"http://127.0.0.1:{port}")], TIMES, agent="t") as upstream:
+            pass
         assert (await failure_of(upstream.send("openai", call()))).kind is Kind.UNREACHABLE
         assert heard == []

@@ -1,12 +1,15 @@
 """The request as a whole: caps, sampling, prefill and the rest; and no request that breaks us."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import anthropic, envelope
+from adapters import anthropic, envelope, wire
 from adapters.base import NOTHING, Capabilities, Failure
+from adapters.fields import FIELDS, Verdict
 from tests.adapters.anthropic.said import (
     ADAPTIVE,
     ALWAYS,
@@ -43,6 +46,77 @@ def test_the_reading_remembers_what_the_answer_will_need():
     assert (reading.names, reading.custom, reading.json_tool) == ({"a_b": "a.b"}, frozenset({"sql"}), None)
     assert not reading.legacy_functions
     assert ask(functions=[{"name": "f"}]).reading.legacy_functions
+
+
+# --- what a request does not have is not looked at
+
+TALKS = [
+    [user()],
+    [{"role": "system", "content": "s"}, user(), {"role": "assistant", "content": "Ho"}, user("b")],
+    [user(), {"role": "system", "content": "s"}, user("b")],
+    [user([{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}])],
+    [user(), {"role": "assistant", "tool_calls": [called(name="a.b")]}, result()],
+]
+
+
+@pytest.mark.parametrize("able", [ADAPTIVE, ALWAYS, BUDGET, FREE], ids=["adaptive", "always", "budget", "free"])
+@pytest.mark.parametrize("messages", TALKS, ids=["text", "system", "mid system", "marked", "called"])
+def test_members_that_are_null_are_looked_at_and_say_nothing(messages, able):
+    nulls: dict[str, Any] = dict.fromkeys(
+        name for name in wire.Chat.__struct_fields__ if name not in ("model", "messages")
+    )
+    bare, looked = ask(able, messages=messages), ask(able, messages=messages, **nulls)
+    assert (bare.body, bare.reading, str(bare.warnings)) == (looked.body, looked.reading, str(looked.warnings))
+
+
+def test_system_messages_of_mid_conversation_stay_where_they_were_said():
+    said = body(FREE, messages=TALKS[2])
+    assert [part["text"] for part in said["messages"][0]["content"]] == ["Hi", "<system>s</system>", "b"]
+    assert "system" not in said
+
+
+SAYING = {
+    "function_call": ({"name": "f"}, {"functions": [{"name": "f"}]}),
+    "functions": ([{"name": "f"}], {}),
+    "max_completion_tokens": (5, {}),
+    "max_tokens": (5, {}),
+    "parallel_tool_calls": (False, {"tools": [function()]}),
+    "reasoning_effort": ("low", {}),
+    "response_format": ({"type": "json_object"}, {}),
+    "safety_identifier": ("u", {}),
+    "service_tier": ("default", {}),
+    "stop": ("x", {}),
+    "stream": (True, {}),
+    "temperature": (0.5, {}),
+    "tool_choice": ("none", {"tools": [function()]}),
+    "tools": ([function()], {}),
+    "top_p": (0.5, {}),
+    "user": ("u", {}),
+    "web_search_options": ({}, {}),
+}
+
+
+def test_no_member_that_is_spelled_is_overlooked():
+    mapped = {name for name, rules in FIELDS.items() if rules["anthropic"].verdict is Verdict.MAPPED}
+    assert set(SAYING) == mapped - {"model", "messages"}
+    for name, (value, others) in SAYING.items():
+        assert body(BUDGET, **others, **{name: value}) != body(BUDGET, **others), name
+
+
+@pytest.mark.parametrize("member", ['"tool_choice"', '"t\\u006fol_choice"'])
+def test_a_name_that_is_written_with_escapes_is_the_same_name(member):
+    letter = f'{{"model":"m","messages":[{{"role":"user","content":"Hi"}}],{member}:"auto"}}'
+    with pytest.raises(Failure) as raised:
+        anthropic.request(envelope.seal(letter.encode()), target(), NOTHING)
+    assert raised.value.param == "tool_choice"
+
+
+@pytest.mark.parametrize("kind", ["image_url", "\\u0069mage_url"])
+def test_an_image_is_found_however_its_name_is_written(kind):
+    part = '{"type":"image_url","image_url":{"url":"http://e.com/a.png"}}'.replace("image_url", kind)
+    letter = f'{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}'
+    images = anthropic.needs(envelope.seal(letter.encode()), target()).images
+    assert [remote.url for remote in images] == ["http://e.com/a.png"]
 
 
 # --- the cap

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from adapters.anthropic.events import Delta
 from adapters.anthropic.stream import Translation
 from adapters.base import Call, Reading, Stamp, Warnings
+from adapters.flow import LOOKS
 from adapters.heard import Heard
 
 STAMP = Stamp("ours", 1)
@@ -181,6 +182,28 @@ def test_of_a_run_the_first_is_read(block, delta, at_once):
     said = b"".join(stream.feed(part) for part in ([b"".join(events)] if at_once else events))
     assert said == Reader(call(json_tool="json"), STAMP).feed(b"".join(events))
     assert stream.read == 3
+
+
+def test_behind_an_odd_one_a_run_begins_anew():
+    stream = Attentive(call(), STAMP)
+    word = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "word"})
+    odd = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "odd"}, more=1)
+    stream.feed(FIRST + word)
+    read = stream.read
+    said = stream.feed(word * 3 + odd + word * 30)
+    assert (said.count(b'"word"'), said.count(b'"odd"')) == (33, 1)
+    assert stream.read - read == 3 + 1 + 1, "those before the odd one, that one, and the first behind it"
+
+
+def test_who_looks_otherwise_each_time_is_read():
+    stream = Attentive(call(), STAMP)
+    word = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "word"})
+    odd = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "odd"}, more=1)
+    stream.feed(FIRST + word)
+    read = stream.read
+    said = stream.feed((word + odd) * LOOKS + word * 30)
+    assert (said.count(b'"word"'), said.count(b'"odd"')) == (LOOKS + 30, LOOKS)
+    assert stream.read - read == 2 * LOOKS + 30
 
 
 @settings(max_examples=200, deadline=None)

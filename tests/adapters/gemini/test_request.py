@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters import envelope
+from adapters import envelope, wire
 from adapters.base import NOTHING, Call, Failure, Fetched, Kind, Supplies, Target
+from adapters.fields import FIELDS, Verdict
 from adapters.gemini import headers, needs, request
 from tests.adapters import golden
 from tests.adapters.gemini import conversations, sdk
@@ -32,6 +33,72 @@ def refused(chat: dict[str, Any], model: str = "gemini-3.8-flash") -> Failure:
         sent(chat, model)
     assert raised.value.status == 400
     return raised.value
+
+
+# --- what a request does not have is not looked at
+
+ASSISTANT = {"role": "assistant", "content": "Ho"}
+CALLED = {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "a/b"}}]}
+TALKS: list[list[dict[str, Any]]] = [
+    [HELLO],
+    [{"role": "system", "content": "s"}, HELLO, ASSISTANT, HELLO],
+    [HELLO, {"role": "system", "content": "s"}, HELLO],
+    [HELLO, CALLED, {"role": "tool", "tool_call_id": "c", "content": "ok"}],
+]
+
+
+@pytest.mark.parametrize("model", ["gemini-3.8-flash", "gemini-2.5-flash", "gemma-3-27b-it"])
+@pytest.mark.parametrize("messages", TALKS, ids=["text", "system", "mid system", "called"])
+def test_members_that_are_null_are_looked_at_and_say_nothing(messages, model):
+    nulls = dict.fromkeys(name for name in wire.Chat.__struct_fields__ if name not in ("model", "messages"))
+    bare, looked = sent({"messages": messages}, model), sent({"messages": messages, **nulls}, model)
+    assert (bare.body, bare.reading, str(bare.warnings)) == (looked.body, looked.reading, str(looked.warnings))
+
+
+def test_system_messages_of_mid_conversation_stay_where_they_were_said():
+    said = body({"messages": TALKS[2]})
+    assert [part["text"] for part in said["contents"][0]["parts"]] == ["Hello", "<system>s</system>", "Hello"]
+    assert "systemInstruction" not in said
+
+
+SAYING: dict[str, tuple[Any, dict[str, Any]]] = {
+    "frequency_penalty": (0.5, {}),
+    "function_call": ({"name": "f"}, {"functions": [{"name": "f"}]}),
+    "functions": ([{"name": "f"}], {}),
+    "logprobs": (True, {}),
+    "max_completion_tokens": (5, {}),
+    "max_tokens": (5, {}),
+    "n": (2, {}),
+    "presence_penalty": (0.5, {}),
+    "reasoning_effort": ("low", {}),
+    "response_format": ({"type": "json_object"}, {}),
+    "seed": (5, {}),
+    "service_tier": ("default", {}),
+    "stop": ("x", {}),
+    "temperature": (0.5, {}),
+    "tool_choice": ("none", {"tools": [WEATHER]}),
+    "tools": ([WEATHER], {}),
+    "top_logprobs": (5, {"logprobs": True}),
+    "top_p": (0.5, {}),
+    "web_search_options": ({}, {}),
+}
+
+
+def test_no_member_that_is_spelled_is_overlooked():
+    mapped = {name for name, rules in FIELDS.items() if rules["gemini"].verdict is Verdict.MAPPED}
+    assert set(SAYING) == mapped - {"model", "messages", "stream"}
+    for name, (value, others) in SAYING.items():
+        said, unsaid = sent({**others, name: value}), sent(others)
+        assert (said.body, str(said.warnings)) != (unsaid.body, str(unsaid.warnings)), name
+
+
+@pytest.mark.parametrize("kind", ["image_url", "\\u0069mage_url"])
+def test_an_image_is_found_however_its_name_is_written(kind):
+    part = '{"type":"image_url","image_url":{"url":"http://e.com/a.png"}}'.replace("image_url", kind)
+    letter = f'{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}'
+    for model in ("gemini-3.8-flash", "gemini-2.5-flash"):
+        images = needs(envelope.seal(letter.encode()), golden.target("gemini", model)).images
+        assert [remote.url for remote in images] == ["http://e.com/a.png"]
 
 
 def test_the_key_goes_into_a_header():

@@ -126,6 +126,16 @@ def test_what_stands_before_the_text_of_a_piece(said, text):
     assert chunk.piece(chunk.decoder.decode(said)) == text
 
 
+def test_whether_an_event_goes_on_is_seen_in_itself_alone():
+    last, none = PLAIN.replace("null}]", '"stop"}]'), ": keepalive\n\n"
+    whole, at = (last + PLAIN + none + PLAIN).encode(), len(last)
+    assert [chunk.goes_on(whole, 0), chunk.goes_on(whole, at), chunk.goes_on(whole, at + len(PLAIN))] == [
+        False,
+        True,
+        False,
+    ]
+
+
 @pytest.mark.parametrize(
     "end", [PLAIN.replace("null}]", '"stop"}]'), PLAIN.replace("null}\n", "{}}\n"), "data: [DONE]\n\n"]
 )

@@ -25,6 +25,9 @@ class Reader(Relay):
     def _pieces(self, whole: bytes, at: int) -> tuple[int, int, bytes]:
         return at, len(whole), b""
 
+    def _learn(self, data: bytes, text: bytes) -> None:
+        pass
+
 
 def reader(reading: Reading) -> Reader:
     mender = None if reading.exact else Mender(STAMP, reading.model)
@@ -167,7 +170,9 @@ LINE_BEFORE = piece().replace(b'"choices"', b'\ndata: "choices"')
 ARGUMENT = sse.encode(msgspec.json.encode({"choices": [{"index": 0, "delta": call("a"), "finish_reason": None}]}))
 SECOND_CALL = b"".join(ARGUMENT.replace(b'"index":0,"func', b'"index":0,"id":"%d","func' % i) for i in range(2))
 ODD_OPENING = piece().replace(b'"content":"a"', b'"x":1')
+WHOLE_MESSAGE = piece().replace(b'"delta"', b'"message"')  # somebody speaks, and nothing is to be said of it yet
 NOTHING_COUNTED = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":0}}\n\n'
+COUNTED = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}\n\n'
 
 
 @settings(max_examples=300, deadline=None)
@@ -180,6 +185,7 @@ NOTHING_COUNTED = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_t
 @example(SECOND_CALL + ARGUMENT * 3 + DONE, [], b"\n", Reading())
 @example(ODD_OPENING + piece() * 3 + NOTHING_COUNTED + DONE, [], b"\n", Reading())
 @example(ODD_OPENING + piece("") * 3 + NOTHING_COUNTED + DONE, [], b"\n", Reading())
+@example(WHOLE_MESSAGE + piece() * 3 + DONE, [len(WHOLE_MESSAGE)], b"\n", Reading())
 def test_it_says_the_same_as_who_reads_everything(whole, cuts, end, reading):
     parts = cut(whole.replace(b"\n", end), cuts)
     assert told(relay(reading), parts) == told(reader(reading), parts)
@@ -212,6 +218,15 @@ def test_of_known_pieces_all_but_text_and_padding_is_framing(more, include_usage
     assert stream.feed(one * 3) == first * 3
     assert stream.framing == 3 * (len(first) - len("word") - len(more.get("obfuscation", "")))
     assert (stream.feed(one[:9]), stream.framing) == (b"", 0)
+
+
+@pytest.mark.parametrize("again", [b"", COUNTED], ids=["once", "and once more"])
+@pytest.mark.parametrize("one", [piece(), SPACED, ODD_OPENING], ids=["known", "not known", "not even text"])
+def test_what_comes_behind_the_usage_is_not_in_it(one, again):
+    stream, whole = relay(Reading(include_usage=True)), piece() * 3
+    for part in (whole, COUNTED, one * 3, one * 3, again, DONE):
+        stream.feed(part)
+    assert (stream.done, stream.usage is None) == (True, one != ODD_OPENING and not again)
 
 
 def test_the_last_words_are_no_framing():

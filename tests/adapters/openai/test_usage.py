@@ -92,8 +92,30 @@ def test_no_prompt_is_empty_and_nobody_speaks_in_no_tokens(said, spoken, usage):
             Usage(cache_read=4),
         ),
         ({"prompt_tokens": -3, "completion_tokens": -1}, Usage()),
+        ({"prompt_tokens": 2**53 + 1, "completion_tokens": 2}, Usage(out_text=2)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": "2",
+                "prompt_tokens_details": {"cached_tokens": None, "image_tokens": 4.0},
+                "completion_tokens_details": [1],
+            },
+            Usage(in_text=5, in_image=4, out_text=2),
+        ),
+        (
+            {
+                "prompt_tokens": "5",
+                "completion_tokens": 100,
+                "total_tokens": 405,
+                "completion_tokens_details": {"reasoning_tokens": 300},
+            },
+            Usage(in_text=5, out_text=100, out_reasoning=300),
+        ),
     ],
-    ids=["nothing", "plain", "odd spellings", "all kinds", "more cached than there is", "less than nothing"],
+    ids=[
+        *("nothing", "plain", "odd spellings", "all kinds", "more cached than there is", "less than nothing"),
+        *("more than there can be", "odd details", "xAI, one number as a text"),
+    ],
 )
 def test_trap_24_the_buckets_are_disjoint(said, usage):
     assert usage_of(said) == usage

@@ -54,6 +54,11 @@ class Wire(asyncio.Transport):
     close = abort
 
 
+async def came(waiting: Awaitable[bool]) -> bool:
+    """What it comes to, in whatever task waits for it."""
+    return await waiting
+
+
 async def soon(waiting: Awaitable[bool]) -> bool:
     """What it comes to; a test that would wait for ever fails instead."""
     return await asyncio.wait_for(waiting, 20)
@@ -281,7 +286,7 @@ async def test_the_end_of_a_connection_is_the_end_of_an_answer_that_has_no_other
 )
 async def test_who_waits_is_woken_by_what_he_waits_for_and_not_before(wanted: int, before: bytes, last: bytes) -> None:
     connection, wire = await asked()
-    wait = asyncio.create_task(connection.until(wanted, FAR, FAR, HOUR))
+    wait = asyncio.create_task(came(connection.until(wanted, FAR, FAR, HOUR)))
     await asyncio.sleep(0)
     feed(connection, wire, before, 1)
     for _ in range(3):
@@ -316,7 +321,7 @@ async def test_who_wants_all_makes_nobody_wait_and_is_woken_to_gather_what_is_th
     connection, wire = await asked()
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 900000000\r\n\r\n")
     fill(connection, wire)
-    wait = asyncio.create_task(connection.until(WHOLE, FAR, FAR, HOUR))
+    wait = asyncio.create_task(came(connection.until(WHOLE, FAR, FAR, HOUR)))
     await asyncio.sleep(0)
     assert not wire.paused, "else the whole would never come"
     while not wait.done():
@@ -331,7 +336,7 @@ async def test_each_part_renews_the_patience_with_an_answer_that_is_awaited_whol
     connection, _ = await asked()
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
     now = loop.time()
-    wait = asyncio.create_task(connection.until(WHOLE, now + HOUR, now + HOUR, SHORT))
+    wait = asyncio.create_task(came(connection.until(WHOLE, now + HOUR, now + HOUR, SHORT)))
     await asyncio.sleep(0)
     connection.data_received(b"x")
     assert await soon(wait) is False, "it is short once something came"
@@ -341,7 +346,7 @@ async def test_each_part_renews_the_patience_with_an_answer_that_is_awaited_whol
 async def test_the_earlier_of_two_times_counts_though_a_later_one_was_awaited_before() -> None:
     loop = asyncio.get_running_loop()
     connection, _ = await asked()
-    wait = asyncio.create_task(connection.until(HEAD, loop.time() + HOUR, loop.time() + HOUR))
+    wait = asyncio.create_task(came(connection.until(HEAD, loop.time() + HOUR, loop.time() + HOUR)))
     await asyncio.sleep(0)
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
     assert await soon(wait) is True
@@ -353,11 +358,11 @@ async def test_a_later_time_counts_though_an_earlier_one_was_awaited_before() ->
     loop = asyncio.get_running_loop()
     connection, _ = await asked()
     rung = asyncio.Event()
-    wait = asyncio.create_task(connection.until(HEAD, loop.time() + SHORT, loop.time() + HOUR))
+    wait = asyncio.create_task(came(connection.until(HEAD, loop.time() + SHORT, loop.time() + HOUR)))
     await asyncio.sleep(0)
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
     assert await soon(wait) is True
-    wait = asyncio.create_task(connection.until(SOME, loop.time() + HOUR, loop.time() + HOUR))
+    wait = asyncio.create_task(came(connection.until(SOME, loop.time() + HOUR, loop.time() + HOUR)))
     loop.call_later(2 * SHORT, rung.set)
     await soon(rung.wait())
     assert not wait.done()
@@ -368,7 +373,7 @@ async def test_a_later_time_counts_though_an_earlier_one_was_awaited_before() ->
 async def test_who_is_cancelled_takes_nothing_with_him() -> None:
     connection, _ = await asked()
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")
-    wait = asyncio.create_task(connection.until(SOME, FAR, FAR))
+    wait = asyncio.create_task(came(connection.until(SOME, FAR, FAR)))
     await asyncio.sleep(0)
     connection.data_received(b"o")
     wait.cancel()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from proxy.http1 import head as heads
 from proxy.http1.head import Head, Headers
 from proxy.http1.proxies import read
 from proxy.http1.route import route
@@ -108,3 +109,36 @@ def test_headers_are_found_in_any_case_and_the_first_of_those_that_repeat() -> N
     assert headers.get("y", "z") == "z"
     with pytest.raises(KeyError):
         headers["\u20ac"]
+
+
+def test_answers_whose_headers_have_the_same_names_do_not_share_their_values() -> None:
+    one, other = Headers({b"X-Request-Id": b"a", b"x": b"1"}), Headers({b"X-Request-Id": b"b", b"x": b"2"})
+    for _ in range(2):  # learned, and then known
+        assert (one["x-request-id"], other["x-request-id"]) == ("a", "b")
+        assert (one.get("x"), other.get("X")) == ("1", "2")
+        assert "y" not in one
+    assert Headers({b"x": b"3", b"y": b"4"})["y"] == "4"
+    assert sorted(one) == ["x", "x-request-id"], "what was asked for in vain is not among them"
+    assert len(one) == 2
+
+
+def test_which_of_two_spellings_came_first_is_not_forgotten() -> None:
+    for _ in range(2):
+        assert Headers({b"A": b"1", b"a": b"2"})["a"] == "1"
+        assert Headers({b"a": b"2", b"A": b"1"})["a"] == "2"
+
+
+def test_spellings_are_remembered_and_not_without_end() -> None:
+    for number in range(500):
+        headers = Headers({b"x-%d" % number: b"1"})
+        assert headers[f"X-{number}"] == "1"
+    assert 0 < len(heads._spellings) <= heads._MOST_SPELLINGS
+    for number in range(500):
+        assert headers.get(f"y-{number}") is None
+        assert headers.get(f"X-{499 - number}") == ("1" if number == 0 else None)
+    assert max(map(len, heads._spellings.values())) <= heads._MOST_ASKED
+    long = b"x" * heads._LONGEST_NAMES
+    assert Headers({long: b"1"}).get(long.decode()) == "1"
+    assert Headers({long: b"1", b"z": b"2"}).get("Z") == "2"
+    assert (long,) in heads._spellings
+    assert (long, b"z") not in heads._spellings

@@ -105,6 +105,24 @@ def test_what_is_known_of_the_inside_is_not_looked_for_again():
     assert need(letter(), inside=tokens.Media(images=1)).images
 
 
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        letter(),
+        letter(text="häßlich"),
+        letter(text='"tools" and "image_url"'),
+        letter(max_tokens=7, n=3, service_tier="flex", stream=True),
+        letter(text="a" * 50_000, temperature=1),
+        letter(IMAGE),
+        letter(tools=[TOOL], response_format=SCHEMA),
+        letter(text="ж"),
+    ],
+    ids=["short", "not in ASCII", "speaks of it", "with wishes", "long", "a picture", "tools", "in escapes"],
+)
+def test_text_alone_needs_what_it_would_need_if_its_inside_were_looked_at(envelope):
+    assert need(envelope, "speed") == need(envelope, "speed", tokens.media(envelope))
+
+
 @pytest.mark.parametrize("repeats", [100, 10_000], ids=["a short text", "a long one, of which samples are counted"])
 def test_escapes_count_like_the_letters_that_they_stand_for(repeats):
     text = "Съешь же ещё этих мягких французских булок. " * repeats

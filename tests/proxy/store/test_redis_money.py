@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
@@ -184,6 +185,25 @@ async def test_an_alert_is_not_lost_with_the_failure_of_another_row(store: Redis
     assert await today(store) == Counter(spent=95), "nothing is half done"
     assert [alert.percent for alert in await store.settle([])] == [90]
     assert await store.settle([]) == []
+
+
+async def test_a_row_that_cannot_be_settled_is_the_only_one_that_is_not(store: RedisStore, raw: Any) -> None:
+    await raw.sadd("{tollhouse}:at:bad", "not a time")
+    rows = [entry(id, cost=cost, user="a\nb\u2028c") for id, cost in (("a", 1), ("bad", 2), ("c", 4))]
+    await store.hold(ask("c", 9))
+    with pytest.raises(StoreError, match="ResponseError"):
+        await store.settle([Settlement(row) for row in rows])
+    found = [row async for page in store.rows(0, 2**52) for row in page]
+    assert {row.id: msgspec.structs.replace(row, at=0) for row in found} == {"a": rows[0], "c": rows[2]}
+    assert await today(store) == Counter(spent=5)
+    await raw.delete("{tollhouse}:at:bad")
+    assert await store.settle([Settlement(row) for row in rows]) == []
+    assert await today(store) == Counter(spent=7)
+
+
+async def test_rows_of_one_batch_set_off_the_alert_that_they_come_to_together(store: RedisStore) -> None:
+    told = await store.settle([Settlement(entry(f"r{n}", cost=30), (DAILY,)) for n in range(5)])
+    assert [(alert.percent, alert.counter.spent) for alert in told] == [(90, 90), (100, 120)]
 
 
 async def test_nothing_grows_for_ever(store: RedisStore, raw: Any) -> None:
