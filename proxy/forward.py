@@ -22,7 +22,7 @@ from proxy.images import Images
 from proxy.memory import Memory
 from proxy.meter import Meter
 from proxy.routing import Candidate, Need
-from proxy.telemetry import HEDGE_LOST, Attempt
+from proxy.telemetry import HEDGE_LOST, Attempt, milliseconds
 from proxy.timeouts import Timeouts, Timings
 from proxy.toll import Exchange, Toll, Tolls
 from proxy.upstream import Reply, Upstream
@@ -97,9 +97,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             self.fleet.end(ticket, ended)
             record = exchange.record
-            # Milliseconds, to the microsecond, as everywhere in here: `round` takes four times as long.
-            took = ((self.clock() - began) * 1e6 + 0.5) // 1 / 1e3
-            at = ((began - record.started) * 1e6 + 0.5) // 1 / 1e3
+            took, at = milliseconds(self.clock() - began), milliseconds(began - record.started)
             record.attempts.append(Attempt(target.provider, target.model, outcome, took, message, at, candidate.model))
 
     def _well(self, errand: Errand, toll: Toll) -> Outcome:
@@ -201,11 +199,11 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         record.provider, record.served = target.provider, target.model
         if call.warnings:
             record.warnings = str(call.warnings)
-        passed = (now - record.started) * 1e6
-        ours = passed - exchange.aside * 1e6 - (timings.queue + timings.hold + timings.vendors) * 1e3
-        record.first_part = (passed + 0.5) // 1 / 1e3
-        timings.overhead = (ours + 0.5) // 1 / 1e3 if ours > 0 else 0.0
-        timings.connect, timings.first_byte = errand.connect, (errand.first_byte * 1e6 + 0.5) // 1 / 1e3
+        passed = now - record.started
+        ours = passed - exchange.aside - (timings.queue + timings.hold + timings.vendors) / 1e3
+        record.first_part = milliseconds(passed)
+        timings.overhead = milliseconds(ours) if ours > 0 else 0.0
+        timings.connect, timings.first_byte = errand.connect, milliseconds(errand.first_byte)
         under_way = 1 if exchange.race is None else exchange.under_way
         return [*kind, *headers.answer(record, target, call, errand.cap, under_way=under_way), *exchange.more]
 

@@ -28,7 +28,7 @@ from proxy.ledger import Entry
 from proxy.prompts import answered, shortened
 from proxy.quota import Entering, Quota
 from proxy.routing.need import need
-from proxy.telemetry import Record, Sink
+from proxy.telemetry import Record, Sink, milliseconds
 from proxy.toll import Exchange
 from proxy.traceparent import Trace, parse, passed
 from proxy.trip import Trip, Trips
@@ -102,7 +102,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             self.crowd.leave(caller.key)
             down.unwatch()
-            record.total = round((self.clock() - started) * 1000, 3)
+            record.total = milliseconds(self.clock() - started)
             if exchange is not None:
                 self.trips.close(exchange)
                 if said is not None or self.prompts:

@@ -17,6 +17,11 @@ _OURS = frozenset({Kind.BUDGET.value, Kind.STORE.value})
 HEDGE_LOST = "hedge_lost"  # the outcome of an attempt that was cancelled because another answered first
 
 
+def milliseconds(seconds: float) -> float:
+    """The same, to the microsecond. `round` takes four times as long, and each request has nine durations."""
+    return (seconds * 1e6 + 0.5) // 1 / 1e3
+
+
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One try at one provider: `outcome` is `ok` or the kind of the failure; milliseconds until it was known."""
 

@@ -20,7 +20,7 @@ from proxy.ledger import Entry
 from proxy.pricebook import Pricebook
 from proxy.prices import Price
 from proxy.race import Race
-from proxy.telemetry import HEDGE_LOST, Record
+from proxy.telemetry import HEDGE_LOST, Record, milliseconds
 from proxy.till import Held, Till
 from proxy.tokenizer import Tokenizer
 from proxy.upstream import Upstream
@@ -94,7 +94,7 @@ class Exchange(msgspec.Struct):
             self.since = now
             if self.spoken is None:
                 timings = self.record.timings
-                timings.hold = (timings.hold * 1e3 + seconds * 1e6 + 0.5) // 1 / 1e3
+                timings.hold = milliseconds(timings.hold / 1e3 + seconds)
         self.asking += 1
         toll.awaited = True
 
@@ -105,13 +105,13 @@ class Exchange(msgspec.Struct):
             self.asking -= 1
             if not self.asking and self.spoken is None:
                 timings = self.record.timings
-                timings.vendors = (timings.vendors * 1e3 + (now - self.since) * 1e6 + 0.5) // 1 / 1e3
+                timings.vendors = milliseconds(timings.vendors / 1e3 + now - self.since)
 
     def held(self, seconds: float) -> None:
         """So long it took to hold the money; of who is only asked beside another, nobody waits for it."""
         if not self.asking and self.spoken is None:
             timings = self.record.timings
-            timings.hold = (timings.hold * 1e3 + seconds * 1e6 + 0.5) // 1 / 1e3  # `round` takes four times as long
+            timings.hold = milliseconds(timings.hold / 1e3 + seconds)
 
     def apart(self, seconds: float) -> None:
         """So long it waited for who is neither we nor a vendor; while one is asked, that is the vendor's time."""
@@ -122,7 +122,7 @@ class Exchange(msgspec.Struct):
         """So long it waited for a rate limit, or until a retry."""
         if self.spoken is None:
             timings = self.record.timings
-            timings.queue = round(timings.queue + seconds * 1000, 3)
+            timings.queue = milliseconds(timings.queue / 1e3 + seconds)
 
     def tokens(self, prompt: int) -> int:
         """How many it took, as far as is known by now. What no vendor has told goes by a guess of the `prompt`, and by
@@ -290,7 +290,7 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
             code=code,
             last=last,
             first=record.first_part if last else None,
-            total=record.total if last else round((self.clock() - record.started) * 1000, 3),
+            total=record.total if last else milliseconds(self.clock() - record.started),
         )
         if free or end.told:
             entry = self.till.settle(held, end)

@@ -18,7 +18,7 @@ from proxy.race import Race
 from proxy.resilience import Retries
 from proxy.routing import Candidate, Choice, Need
 from proxy.routing.need import need as needed
-from proxy.telemetry import Decision
+from proxy.telemetry import Decision, milliseconds
 from proxy.toll import Exchange
 
 _CROWDED_SECONDS = 1.0  # to come again, where too many wait already
@@ -174,7 +174,7 @@ class Trips(msgspec.Struct, frozen=True, kw_only=True):
             order=tuple(dict.fromkeys(order)),
             out=choice.out,
             least_bad=choice.least_bad,
-            waited=round(trip.waited * 1000, 3),
+            waited=milliseconds(trip.waited),
             hedged=bool(before and before.hedged),
         )
 
