@@ -19,7 +19,7 @@ LOCK = $(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.
 	--custom-compile-command 'make lock' $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve demo test test-long test-clients faults soak savings image manifests sbom audit bench growth replay lint lock clean
+.PHONY: help serve demo test test-long test-clients faults soak savings image manifests sbom audit bench steps growth replay lint lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ audit: $(AUDIT)/stamp  ## is any pin known to be vulnerable? ARGS=--if-reachable
 
 bench: $(VENV)/dev.stamp  ## side by side with its peers, less than 15 minutes; writes docs/performance.md; ARGS=--help
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+steps: $(VENV)/dev.stamp  ## what a request costs, counted: instructions of bytecode and calls, by file; ARGS='plain,stream --most 60'
+	@$(BIN)/python -m tests.bench.steps $(ARGS)
 
 growth: $(VENV)/dev.stamp  ## what a request costs when keys, budgets, models, ... grow; draws docs/performance; ARGS=--help
 	@$(BIN)/python -m tests.bench.growth $(ARGS)

@@ -21,6 +21,7 @@ from tests.redis_server import free_port, redis_server
 
 RUNS = BUILD / "run"  # a folder for each run, by its process: logs, configurations, embedded stores
 READY = 90.0  # seconds a subject may take to its first good answer
+WARM = 0.3  # seconds; a subject has been idle while all others had their turn
 AFTERWARDS = 0.4  # seconds in which a subject does what it has put off; it counts as well
 
 
@@ -143,7 +144,7 @@ async def crowded(actor: Actor, case: Case, mock: Vendors, size: int, seconds: f
     """So many connections, always busy. What comes before is to warm up, and is not counted."""
     question = actor.question(case)
     async with Crowd(actor.port, size) as crowd:
-        await crowd.closed(question, 0.1)
+        await crowd.closed(question, WARM)
         await asyncio.sleep(AFTERWARDS / 2)
         await mock.count()
         before, store, begun = actor.spent(), _store(actor), time.monotonic()
