@@ -76,30 +76,24 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     cap: int | None = None
 
 
-class Warnings:
-    """What was asked for and could not be had as asked; becomes the header `x-tollhouse-warnings`."""
+class Warnings(dict[str, list[str]]):
+    """What was asked for and could not be had as asked, by verb; becomes the header `x-tollhouse-warnings`."""
 
-    __slots__ = ("_said",)
-
-    def __init__(self) -> None:
-        self._said: dict[str, list[str]] = {}
+    __slots__ = ()
 
     def add(self, verb: str, what: str) -> None:
         """Note that `what` (a parameter's path) was `dropped`, `clamped`, `rounded`, `emulated` or `downgraded`."""
-        said = self._said.setdefault(verb, [])
+        said = self.setdefault(verb, [])
         if what not in said:
             said.append(what)
 
     @property
     def dropped(self) -> Sequence[str]:
         """The dropped parameters, for machines: the header `x-tollhouse-dropped-params`."""
-        return self._said.get("dropped", ())
-
-    def __bool__(self) -> bool:
-        return bool(self._said)
+        return self.get("dropped", ())
 
     def __str__(self) -> str:
-        return "; ".join(f"{verb}={','.join(said)}" for verb, said in self._said.items())
+        return "; ".join(f"{verb}={','.join(said)}" for verb, said in self.items())
 
 
 class Reading(msgspec.Struct, kw_only=True):

@@ -19,14 +19,20 @@ class Cap(msgspec.Struct, frozen=True):
 
 def read(chat: wire.Chat, unasked: int, target: Target, warnings: Warnings) -> Cap:
     """The cap of an answer; `unasked` is what a client gets that asks for none. Raises `Failure` (400)."""
-    asked = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
-    param = "max_tokens" if chat.max_completion_tokens is None else "max_completion_tokens"
-    if chat.max_tokens is not None and asked != chat.max_tokens:
+    asked, other, most, paid = chat.max_completion_tokens, chat.max_tokens, target.max_output, target.cap
+    param = "max_completion_tokens"
+    if asked is None:
+        asked, param = other, "max_tokens"
+    elif other is not None and asked != other:
         raise invalid("'max_tokens' and 'max_completion_tokens' are both given, and differ.", "max_tokens")
     if asked is not None and asked < 1:
         raise invalid(f"Invalid '{param}': expected at least 1, got {asked}.", param)
-    tokens = min(unasked if asked is None else asked, target.max_output)
-    lowered = target.cap is not None and target.cap < tokens
-    if lowered or (asked is not None and asked > target.max_output):
+    tokens = unasked if asked is None else asked
+    clamped = lowered = False
+    if tokens > most:
+        tokens, clamped = most, asked is not None
+    if paid is not None and paid < tokens:
+        tokens, lowered = paid, True
+    if clamped or lowered:
         warnings.add("clamped", param)
-    return Cap(target.cap if lowered and target.cap is not None else tokens, asked is not None, lowered)
+    return Cap(tokens, asked is not None, lowered)

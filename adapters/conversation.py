@@ -4,7 +4,7 @@ Every vendor but OpenAI wants turns that alternate, results of tools directly be
 That is worked out once, here; the adapters only spell it. Rules and sources: docs/translation.md, "Messages".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, assert_never
 
 import msgspec
@@ -76,8 +76,8 @@ class Turn(msgspec.Struct):
 class Conversation(msgspec.Struct):
     """`system` is the leading run of system messages; later ones are turns of their own."""
 
-    system: list[Text]
-    turns: list[Turn]
+    system: list[Text] = []
+    turns: list[Turn] = []
     called: bool = False  # tools were
     interrupted: bool = False  # there are such later ones
 
@@ -86,76 +86,70 @@ def read(chat: wire.Chat, warnings: Warnings) -> Conversation:
     """Work out the turns. Raises `Failure` (400) where calls and results of tools do not fit together."""
     if not chat.messages:
         raise invalid("Invalid 'messages': expected at least one message.", "messages")
-    return _Reader(warnings).read(chat.messages)
+    return _Reader(warnings, Conversation()).read(chat.messages)
 
 
 class _Reader(msgspec.Struct):
     """Walks the messages once. `open` holds the calls that still wait for their result: id -> name."""
 
     _warnings: Warnings
+    _talk: Conversation
     _open: dict[str, str] = {}
-    _turns: list[Turn] = []
-    _system: list[Text] = []
     _asked: bool = False  # a turn is the user's
-    _called: bool = False
-    _interrupted: bool = False
 
     def read(self, messages: list[wire.Message]) -> Conversation:
-        for i, message in enumerate(messages):
+        for i, message in enumerate(messages):  # its place is put into words only for who needs them
             if self._open and not isinstance(message, wire.Tool | wire.Function):
                 raise self._unanswered(f"messages[{i}]")
-            self._read(message, i)
+            _TAKES[type(message)](self, message, i)
         if self._open:
             raise self._unanswered("messages")
         if not self._asked:
             self._warnings.add("added", "messages")
-            self._turns.append(Turn("user", [Text(PLACEHOLDER)]))
-        return Conversation(self._system, self._turns, self._called, self._interrupted)
+            self._talk.turns.append(Turn("user", [Text(PLACEHOLDER)]))
+        return self._talk
 
-    def _read(self, message: wire.Message, i: int) -> None:
-        """Take the message that stands at `i`. Its place is put into words only for who needs them."""
-        match message:
-            case wire.User(content=content):
-                self._say("user", _parts(content, i) or [self._nothing(i)])
-            case wire.Assistant():
-                self._say("assistant", self._assistant(message, i))
-            case wire.System(content=content) | wire.Developer(content=content):
-                if self._turns:
-                    self._interrupted = True
-                    self._say("system", [*_texts(content)])
-                else:
-                    self._system += _texts(content)
-            case wire.Tool(tool_call_id=id, content=content):
-                id = plain_id(id)
-                if id not in self._open:
-                    why = f"answers the tool call '{id}', which no preceding message with 'tool_calls' made"
-                    raise invalid(f"Invalid parameter: messages[{i}] {why}.", f"messages[{i}].tool_call_id")
-                self._say("user", [self._result(id, content, i)])
-            case wire.Function(name=name, content=content):
-                id = next((id for id, called in self._open.items() if called == name), "")
-                if not id:
-                    why = f"answers '{name}', which was not called"
-                    raise invalid(f"Invalid parameter: messages[{i}] {why}.", f"messages[{i}].name")
-                self._say("user", [self._result(id, content or "", i)])
-            case _:
-                assert_never(message)
+    def _user(self, message: wire.User, i: int) -> None:
+        self._asked = True
+        if not (blocks := _parts(message.content, i)):
+            self._warnings.add("added", f"messages[{i}].content")
+            blocks = [Text(PLACEHOLDER)]
+        self._say("user", blocks)
+
+    def _system(self, message: wire.System | wire.Developer, _: int) -> None:
+        talk, texts = self._talk, _texts(message.content)
+        if talk.turns:
+            talk.interrupted = True
+            self._say("system", [*texts])
+        else:
+            talk.system += texts
+
+    def _tool(self, message: wire.Tool, i: int) -> None:
+        id = plain_id(message.tool_call_id)
+        if id not in self._open:
+            why = f"answers the tool call '{id}', which no preceding message with 'tool_calls' made"
+            raise invalid(f"Invalid parameter: messages[{i}] {why}.", f"messages[{i}].tool_call_id")
+        self._answer(id, message.content, i)
+
+    def _function(self, message: wire.Function, i: int) -> None:
+        id = next((id for id, called in self._open.items() if called == message.name), "")
+        if not id:
+            why = f"answers '{message.name}', which was not called"
+            raise invalid(f"Invalid parameter: messages[{i}] {why}.", f"messages[{i}].name")
+        self._answer(id, message.content or "", i)
+
+    def _answer(self, id: str, content: str | list[wire.TextPart | wire.ImagePart], i: int) -> None:
+        self._asked = True
+        parts = tuple([part for part in _parts(content, i) if isinstance(part, Text | Image)])
+        self._say("user", [Result(id, self._open.pop(id), parts)])
 
     def _say(self, role: Literal["system", "user", "assistant"], blocks: list[Block]) -> None:
         """Append to the last turn if it has the same role, else begin one; a turn of nothing is no turn."""
-        turns = self._turns
-        if blocks and turns and turns[-1].role == role:
+        turns = self._talk.turns
+        if turns and turns[-1].role == role:
             turns[-1].blocks += blocks
         elif blocks:
             turns.append(Turn(role, blocks))
-            self._asked = self._asked or role == "user"
-
-    def _nothing(self, i: int) -> Text:
-        self._warnings.add("added", f"messages[{i}].content")
-        return Text(PLACEHOLDER)
-
-    def _result(self, id: str, content: str | list[wire.TextPart | wire.ImagePart], i: int) -> Result:
-        name = self._open.pop(id)
-        return Result(id, name, tuple([part for part in _parts(content, i) if isinstance(part, Text | Image)]))
 
     def _unanswered(self, where: str) -> Exception:
         ids = ", ".join(self._open)
@@ -165,7 +159,7 @@ class _Reader(msgspec.Struct):
             where,
         )
 
-    def _assistant(self, message: wire.Assistant, i: int) -> list[Block]:
+    def _assistant(self, message: wire.Assistant, i: int) -> None:
         if message.audio is not None:
             raise unsupported(f"messages[{i}].audio", "only OpenAI keeps the audio of earlier answers")
         blocks: list[Block] = []
@@ -184,15 +178,24 @@ class _Reader(msgspec.Struct):
                 param = f"messages[{i}].tool_calls[{j}].id"
                 raise invalid(f"Invalid parameter: duplicate tool call id '{read.id}'.", param)
             self._open[read.id] = read.name
-            self._called = True
             blocks.append(read)
         if message.function_call is not None:
             legacy = message.function_call
-            id = f"call_legacy_{len(self._turns)}"
+            id = f"call_legacy_{len(self._talk.turns)}"
             self._open[id] = legacy.name
-            self._called = True
             blocks.append(Call(id, legacy.name, arguments(legacy.arguments)))
-        return blocks
+        self._talk.called = self._talk.called or bool(self._open)
+        self._say("assistant", blocks)
+
+
+_TAKES: dict[type, Callable[[_Reader, Any, int], None]] = {
+    wire.User: _Reader._user,
+    wire.Assistant: _Reader._assistant,
+    wire.System: _Reader._system,
+    wire.Developer: _Reader._system,
+    wire.Tool: _Reader._tool,
+    wire.Function: _Reader._function,
+}
 
 
 def _texts(content: str | Sequence[wire.TextPart | wire.RefusalPart] | None) -> list[Text]:

@@ -103,6 +103,12 @@ class Envelope(msgspec.Struct, eq=False, kw_only=True):
         """The whole request, opened. Raises `Failure` (400) if it is not one."""
         return self.opened[0]
 
+    def bare(self, messages: int) -> bool:
+        """Whether no text in it has a word that `marks` knows, if it is of so many messages. Then that holds for
+        whatever its texts are put into."""
+        found = self.marks
+        return found.bare and found.roles == messages and self._outline is self.raw
+
     @property
     def style(self) -> Style | None:
         """How its members are written, each once and in plain letters; None if one is there twice, or anything odd."""

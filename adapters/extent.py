@@ -45,6 +45,8 @@ def check_length(raw: bytes, extent: Extent) -> None:
 
 def check_depth(raw: bytes, depth: int) -> None:
     """Raises `Failure` (400) for what is nested more than `depth` levels deep."""
+    if len(raw) <= 2 * depth:
+        return  # each level has two brackets
     half = depth // 2  # of a deeper tower at least so many storeys are objects, or are lists
     if (_more(raw, b"{", half) or _more(raw, b"[", half)) and _deeper(_without_texts(raw), depth):
         message = f"The body of the request is nested more than {depth} levels deep."

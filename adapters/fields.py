@@ -7,7 +7,6 @@ on the model say so in `why`.
 
 from collections.abc import Callable, Iterable
 from enum import Enum
-from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from adapters import wire
@@ -123,16 +122,19 @@ _ACTED_ON: dict[Translated, tuple[tuple[str, Rule], ...]] = {
     )
     for vendor in ("anthropic", "gemini")
 }
-_GIVEN: dict[Translated, Callable[[wire.Chat], tuple[Any, ...]]] = {
-    vendor: attrgetter(*[name for name, _ in rules]) for vendor, rules in _ACTED_ON.items()
-}
+_NAMES = {vendor: frozenset([name for name, _ in rules]) for vendor, rules in _ACTED_ON.items()}
 
 
-def apply(chat: wire.Chat, unknown: Iterable[str], vendor: Translated, warnings: Warnings) -> None:
-    """Refuse or note down what this vendor has no place for. Raises `Failure` (400 `unsupported_parameter`)."""
-    given = _GIVEN[vendor](chat)
-    if given.count(None) < len(given):  # nearly always there is nothing of all this
-        for (name, rule), value in zip(_ACTED_ON[vendor], given, strict=True):
+def apply(
+    chat: wire.Chat, asked: Iterable[str], unknown: Iterable[str], vendor: Translated, warnings: Warnings
+) -> None:
+    """Refuse or note down what this vendor has no place for. Raises `Failure` (400 `unsupported_parameter`).
+
+    `asked` are the members that `chat` was read from.
+    """
+    if not _NAMES[vendor].isdisjoint(asked):  # nearly always there is nothing of all this
+        for name, rule in _ACTED_ON[vendor]:
+            value = getattr(chat, name)
             if value is None or rule.neutral(value):
                 continue
             if rule.verdict is Verdict.REFUSED:

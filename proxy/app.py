@@ -26,6 +26,7 @@ from proxy.decisions import Decisions
 from proxy.engine import Engine, Estate
 from proxy.fleet import Fleet
 from proxy.footprint import spared
+from proxy.gate import Aftermath
 from proxy.habits import Habits
 from proxy.journal import Journal
 from proxy.keys import Key, budgets
@@ -71,7 +72,8 @@ class Wiring:
         self.pulse = Pulse(self.store, self.purse.all, self.store, self.replica, clock=clocks.clock, wall=clocks.wall)
         self.otel = self._otel()
         self.decisions = Decisions(wall=clocks.wall)
-        told = (*sinks, self.metrics.record, self.pulse, self.decisions, *([self.otel] if self.otel else ()))
+        aftermath = Aftermath(self.pulse.over, self.decisions.over)
+        told = (*sinks, self.metrics.record, aftermath, *([self.otel] if self.otel else ()))
         self.estate = self._estate(told)
         self.pulse.fleet = self.estate.fleet
         self.estate.fleet.exchange.readers += [self.estate.roster, self.pulse]

@@ -50,9 +50,9 @@ class Books:
         wall: Callable[[], float],
     ) -> None:
         self.store, self.metrics, self.alerts = store, metrics, alerts
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one in which it was opened
         self._scribe = Scribe(journal, lambda act: asyncio.get_running_loop().call_soon(act))
-        self._purse = purse
-        self._wall = wall
+        self._purse, self._wall = purse, wall
         self._breaker = Breaker(clock)
         self._waiting: dict[str, Settlement] = {}  # in the journal when this turn is over, not yet in the store
         self._holds: dict[str, Hold] = {}  # granted, not yet settled; the rows as the journal has them
@@ -62,6 +62,7 @@ class Books:
 
     async def open(self) -> None:
         """Take over what processes before us left behind, and connect the store, if it can be had."""
+        self._loop = asyncio.get_running_loop()
         try:
             found = await asyncio.to_thread(self._scribe.journal.open)
             self._scribe.open = True
@@ -118,7 +119,7 @@ class Books:
         if not breaker.well:
             breaker.pass_by()
         try:
-            with Patience(_STORE_SECONDS):
+            with Patience(_STORE_SECONDS, self._loop):
                 answer = await self.store.hold(ask)
         except (Lost, Recovering) as error:
             self._refused(error)
@@ -161,8 +162,7 @@ class Books:
 
     def book(self, entry: Entry, limits: tuple[Limit, ...] = ()) -> None:
         """Write a row: to the journal before this turn of the event loop is over. Never waits and never raises."""
-        self._scribe.book(entry)
-        self._wait_for_store(entry, limits)
+        self._wait_for_store(entry, limits, self._scribe.book(entry))
         self.metrics.observe(entry)
 
     async def returned(self, id: str) -> None:
@@ -170,19 +170,18 @@ class Books:
         if id in self._waiting:
             future = self._watched[id] = asyncio.get_running_loop().create_future()
             future.add_done_callback(lambda _: self._watched.pop(id, None))  # whoever waits may leave
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_STORE_SECONDS):
-                    await future
+            with contextlib.suppress(TimeoutError), Patience(_STORE_SECONDS, self._loop):
+                await future
 
     async def landed(self, request: str) -> None:
         """Wait, a moment at most, until the rows of a request are in the store."""
         for id in [id for id in self._waiting if id.startswith(f"{request}/")]:
             await self.returned(id)
 
-    def _wait_for_store(self, entry: Entry, limits: tuple[Limit, ...] = ()) -> None:
+    def _wait_for_store(self, entry: Entry, limits: tuple[Limit, ...] = (), text: bytes = b"") -> None:
         if entry.orphan and entry.id in self._waiting:
             return  # what waits is the true row, or as good
-        self._waiting[entry.id] = Settlement(entry, limits or self._purse.of(entry))
+        self._waiting[entry.id] = Settlement(entry, limits or self._purse.of(entry), text)
         self._news.set()
 
     # ---- in the background --------------------------------------------------------------------------------------

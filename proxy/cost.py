@@ -123,8 +123,11 @@ _USUAL = (None, 0, 0)  # nearly always
 def _step(price: Price, tier: str | None, prompt: int) -> tuple[str | None, int, int]:
     """What the rates of a request depend on: the variant, and how many tiers by length it is beyond, of the price and
     of the variant."""
-    beyond = bisect_left(price.tiers, prompt, key=_above) if price.tiers else 0
+    tiers = price.tiers
     variant = price.variants.get(tier) if tier else None
+    if variant is None and (not tiers or prompt <= tiers[0].above_prompt_tokens):
+        return _USUAL
+    beyond = bisect_left(tiers, prompt, key=_above)
     return (None, beyond, 0) if variant is None else (tier, beyond, bisect_left(variant.tiers, prompt, key=_above))
 
 

@@ -5,7 +5,7 @@ that somebody else has chosen only the beginning, so that no client can fill the
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -49,7 +49,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decisions:
-    """A `Sink` that keeps the last `keep` requests. `wall` in seconds since the epoch.
+    """Keeps the last `keep` requests. A `Sink`. `wall` in seconds since the epoch.
 
     Who had no key leaves nothing: whoever may not come in must not push out what others ask for.
     """
@@ -62,12 +62,18 @@ class Decisions:
 
     def __call__(self, record: Record) -> None:
         """Keep a request that is over."""
-        if record.status == _NO_KEY and not record.attempts:
-            return
-        over = self._wall()
-        self._kept[record.request_id] = (record, over) if _small(record) else _kept(record, over)
-        if len(self._kept) > self.keep:
-            self._kept.popitem(last=False)
+        self.over((record,))
+
+    def over(self, records: Sequence[Record]) -> None:
+        """Keep requests that are over just now."""
+        kept, over = self._kept, self._wall()
+        for record in records:
+            if _small(record):
+                kept[record.request_id] = record, over
+            elif record.status != _NO_KEY or record.attempts:
+                kept[record.request_id] = _kept(record, over)
+        while len(kept) > self.keep:
+            kept.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -90,8 +96,8 @@ def _small(record: Record) -> bool:
         record.code is None
         and record.prompt is None
         and record.answer is None
-        and len(record.attempts) == 1
         and decision is not None
+        and len(record.attempts) == 1
         and not decision.out
         and len(decision.order) <= MANY
         and len(record.model or "") <= LONGEST

@@ -45,7 +45,7 @@ class Errand(msgspec.Struct):
     cap: int | None = None  # of the output, that the money at hand came to
     id: str | None = None  # the vendor's own, of the request
     connect: float | None = None  # milliseconds that its connection took; None: it was open already
-    first_byte: float = 0.0  # seconds from the sending to its headers
+    first_byte: float = 0.0  # milliseconds from the sending to its headers
 
 
 class Forward(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +61,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], float]
 
     async def attempt(self, candidate: Candidate, exchange: Exchange, need: Need, *, force: bool = False) -> Ended:
-        """Ask one candidate. Raises its `Failure` only if the client was hearing it.
-
-        Whatever happens, the fleet is told how it ended, and so is the record.
-        """
+        """Ask one candidate. Raises its `Failure` only if the client was hearing it. Whatever happens, the fleet is
+        told how it ended, and so is the record."""
         target, stream = candidate.target, need.stream
         timings = self.timeouts.of(target)
         first_byte = timings.first_byte if stream else timings.first_byte_plain
@@ -109,12 +107,12 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         return Outcome(first=speaking, whole=whole, tokens=toll.tokens, windows=toll.windows)
 
     def _ill(self, errand: Errand, failure: Failure) -> Outcome:
-        toll, name, blamed = errand.toll, errand.candidate.name, errand.exchange.blamed
+        toll, name, exchange = errand.toll, errand.candidate.name, errand.exchange
         if toll is not None:
             toll.failure = failure
         # However often one request fails at a candidate: it is one witness. What it fails by may be its own.
-        again = name in blamed and failure.kind is not Kind.RATE_LIMITED
-        blamed.add(name)
+        again = name in exchange.blamed and failure.kind is not Kind.RATE_LIMITED
+        exchange.blamed |= {name}
         return Outcome(failure=failure, left=again, known=errand.candidate.known, windows=toll.windows if toll else {})
 
     async def _send(self, errand: Errand) -> Toll:
@@ -126,7 +124,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         call = adapter.request(envelope, target, supplies)
         began = self.clock()
         try:
-            toll = errand.toll = await self.tolls.take(call, target, exchange)
+            toll = errand.toll = exchange.take(await self.tolls.hold(call, target, exchange), target)
         except BaseException:
             exchange.held(self.clock() - began)
             raise
@@ -164,13 +162,17 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
             exchange.record.upstream_id = id
             toll.end.refused = reply.status >= 300  # 201 and the like are no refusals, though no answers either
             raise adapter.error(reply.status, head, await reply.body())
-        errand.id, errand.connect, errand.first_byte = id, reply.connecting, self.clock() - toll.sent
+        errand.id, errand.connect, errand.first_byte = id, reply.connecting, milliseconds(self.clock() - toll.sent)
         if call.reading.stream:
             await self._relay(reply, adapter.stream(call, exchange.stamp), call, errand, toll)
         else:
-            body = await reply.body()
+            body = reply.here() or await reply.body()
             exchange.answered(toll, self.clock())
-            await self._answer(adapter.response(body, call, exchange.stamp), call, errand, toll)
+            answer = adapter.response(body, call, exchange.stamp)
+            self._weigh(answer, exchange, toll)
+            if answer.states:
+                await self.memory.remember(toll.target.vendor, answer.states)
+            await exchange.down.answer(200, self._headed(answer, call, errand, toll), answer.body)
 
     async def _supplies(self, needs: Needs, target: Target, exchange: Exchange) -> Supplies:
         """What the translator cannot get for itself."""
@@ -194,36 +196,36 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         exchange.speak(toll, now)
         self.fleet.answered(errand.ticket)
         record = exchange.record
-        timings = record.timings
         record.status, record.upstream_id = 200, errand.id
         record.provider, record.served = target.provider, target.model
         if call.warnings:
             record.warnings = str(call.warnings)
         passed = now - record.started
-        ours = passed - exchange.aside - (timings.queue + timings.hold + timings.vendors) / 1e3
+        ours = passed - exchange.aside - exchange.queue - exchange.hold - exchange.vendors
         record.first_part = milliseconds(passed)
-        timings.overhead = milliseconds(ours) if ours > 0 else 0.0
-        timings.connect, timings.first_byte = errand.connect, milliseconds(errand.first_byte)
+        record.timings = exchange.timings(errand.connect, errand.first_byte, milliseconds(ours) if ours > 0 else 0.0)
         under_way = 1 if exchange.race is None else exchange.under_way
-        return [*kind, *headers.answer(record, target, call, errand.cap, under_way=under_way), *exchange.more]
+        return headers.answer(record, target, call, errand.cap, kind=kind, more=exchange.more, under_way=under_way)
 
-    async def _answer(self, answer: Answer, call: Call, errand: Errand, toll: Toll) -> None:
-        exchange, end, body = errand.exchange, toll.end, answer.body
-        usage = end.usage = toll.believed(answer.usage, exchange.envelope.choices)
-        end.tier, price = answer.service_tier, toll.held.price
+    def _weigh(self, answer: Answer, exchange: Exchange, toll: Toll) -> None:
+        """What a whole answer took, by its own word."""
+        end = toll.end
+        end.usage, end.tier = toll.believed(answer.usage, exchange.envelope.choices), answer.service_tier
         if not toll.tokens:
-            toll.body = body
+            toll.body = answer.body
         if not toll.tokens or exchange.keep:
-            toll.heard.add(_as_said(body))
-        end.whole = usage is not None and _told(usage, toll)
-        if answer.states:
-            await self.memory.remember(toll.target.vendor, answer.states)
+            toll.heard.add(_as_said(answer.body))
+        end.whole = end.usage is not None and _told(end.usage, toll)
+
+    def _headed(self, answer: Answer, call: Call, errand: Errand, toll: Toll) -> list[tuple[bytes, bytes]]:
+        """A whole answer is the one that the client hears: with what it cost."""
         head = self._speak(call, errand, toll, headers.JSON)
-        exchange.record.finish = answer.finish
-        if end.whole and usage is not None and price is not None:
-            nano = end.cost = cost(usage, price, end.tier)
+        errand.exchange.record.finish = answer.finish
+        end, price = toll.end, toll.held.price
+        if end.whole and end.usage is not None and price is not None:
+            nano = end.cost = cost(end.usage, price, end.tier)
             head.append((b"x-tollhouse-cost-usd", dollars(nano).encode()))
-        await exchange.down.answer(200, head, body)
+        return head
 
     async def _relay(self, reply: Reply, stream: Stream, call: Call, errand: Errand, toll: Toll) -> None:
         """Pass a stream on, part by part. Before the first part a failure is raised and nobody is the wiser."""

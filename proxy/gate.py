@@ -6,6 +6,7 @@ answered when its first translated part is in hand; until then the next candidat
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
@@ -156,10 +157,42 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
                 record.answer = answered("".join(exchange.spoken.heard.text()), self.prompts)
 
 
+class Aftermath:
+    """A `Sink` that tells others of many requests together: of those that ended in one turn of the event loop, at its
+    end; at once where there is no loop. Told one by one, each of them would look at its clock and its bounds each time.
+    """
+
+    def __init__(self, *told: Callable[[Sequence[Record]], None]) -> None:
+        self._told = told
+        self._kept: list[Record] = []
+
+    def __call__(self, record: Record) -> None:
+        """The request is over."""
+        kept = self._kept
+        kept.append(record)
+        if len(kept) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._tell)
+            except RuntimeError:  # no loop, nobody to wait for
+                self._tell()
+
+    def _tell(self) -> None:
+        kept, self._kept = self._kept, []
+        for tell in self._told:
+            tell(kept)
+
+
 def _named() -> Iterator[str]:
-    """Random names, of 32 hexadecimal digits: many by one call of the system."""
+    """Names of 32 hexadecimal digits: twelve say when they were drawn, in milliseconds; the others are random, many by
+    one call of the system.
+
+    So requests of one moment are neighbours wherever rows are kept by name: in a large ledger one page is written for
+    many rows, and not one for each.
+    """
     while True:
-        yield from os.urandom(_NAMES * 16).hex(" ", 16).split()
+        drawn = f"{int(time.time() * 1_000):012x}"
+        for chance in os.urandom(_NAMES * 10).hex(" ", 10).split():
+            yield drawn + chance
 
 
 _NAMES = 64

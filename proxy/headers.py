@@ -22,13 +22,24 @@ SHUTTING_DOWN = "server_shutting_down"
 _LONGEST = 1_000  # characters of a value
 
 
-def answer(record: Record, target: Target, call: Call, cap: int | None, *, under_way: int = 1) -> Headers:
-    """Who served, and what could not be had as asked; `cap` is the output cap that the money at hand came to.
+def answer(
+    record: Record,
+    target: Target,
+    call: Call,
+    cap: int | None,
+    *,
+    kind: Headers = (),
+    more: Headers = (),
+    under_way: int = 1,
+) -> list[tuple[bytes, bytes]]:
+    """Of which `kind` it is, who served, and what could not be had as asked; `cap` is the output cap that the money at
+    hand came to. `more` is said last.
 
     `under_way`: attempts that have not ended, this one among them.
     """
     asked = under_way + record.asked if record.attempts else under_way
     said = [
+        *kind,
         (b"x-request-id", record.request_id.encode()),
         *_served(target.provider, target.model, asked),
     ]
@@ -40,6 +51,7 @@ def answer(record: Record, target: Target, call: Call, cap: int | None, *, under
             said.append((b"x-tollhouse-dropped-params", _plain(",".join(call.warnings.dropped))))
     if cap is not None:
         said.append((b"x-tollhouse-max-tokens", str(cap).encode()))
+    said += more
     return said
 
 

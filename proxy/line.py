@@ -17,6 +17,9 @@ from proxy.downstream import Downstream, Headers, too_large
 
 _CLOSE = b"connection: close\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_END = b"0\r\n\r\n"  # of chunks
+_CHUNK = b"%b%x\r\n%b\r\n"  # behind a head, if it is the first
+_LAST = _CHUNK + _END
 _pair = b": ".join  # a name and its value
 
 
@@ -24,21 +27,26 @@ class Standing:
     """What all answers of a moment begin with, as bytes: uvicorn makes a list of their headers anew each second."""
 
     def __init__(self) -> None:
-        self._known: Sequence[tuple[bytes, bytes]] | None = None
-        self._openings: dict[int, bytes] = {}
+        self.headers: Sequence[tuple[bytes, bytes]] = ()  # of this moment
+        self.openings = _Openings(())
         self.closes = False  # each answer closes its connection: the process drains
 
-    def opening(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """The first line of an answer and these headers. A `connection` among them is said by whoever closes it."""
-        if headers is not self._known:
-            self._known = headers
-            self._openings = {}
-            self.closes = any(name == b"connection" for name, _ in headers)
-        return self._openings.get(status) or self._opened(status, headers)
+    def renew(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """A moment later."""
+        self.headers = headers
+        self.openings = _Openings(headers)
+        self.closes = any(name == b"connection" for name, _ in headers)
 
-    def _opened(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        lines = (_pair(one) + b"\r\n" for one in headers if one[0] != b"connection")
-        opening = self._openings[status] = STATUS_LINE[status] + b"".join(lines)
+
+class _Openings(dict[int, bytes]):
+    """By status: the first line of an answer and the headers of the moment. A `connection` among them is said by
+    whoever closes it."""
+
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self._lines = b"".join(_pair(one) + b"\r\n" for one in headers if one[0] != b"connection")
+
+    def __missing__(self, status: int) -> bytes:
+        opening = self[status] = STATUS_LINE[status] + self._lines
         return opening
 
 
@@ -59,7 +67,7 @@ class Line(Downstream):
     _size = 0  # bytes of it that have
     _news: "asyncio.Future[None] | None" = None  # of a body that has not come yet
     _watched = False  # whoever serves it wants to hear at once that the client leaves
-    _head: bytes | None = None  # of a stream: it goes with the first part
+    _head = b""  # of a stream: it goes with the first part
 
     def __init__(self, connection: "Connection", keep_alive: bool) -> None:
         self._connection, self._transport, self._flow = connection, connection.transport, connection.flow
@@ -161,9 +169,11 @@ class Line(Downstream):
             await self._flow.drain()
         if self.disconnected:
             return
-        head, self._head = self._head or b"", None
-        part = b"%b%x\r\n%b\r\n" % (head, len(data), data) if data else head
-        self._transport.write(part if more else part + b"0\r\n\r\n")
+        head, self._head = self._head, b""
+        if data:
+            self._transport.write((_CHUNK if more else _LAST) % (head, len(data), data))
+        else:
+            self._transport.write(head if more else head + _END)
         if not more:
             self._complete()
 
@@ -171,13 +181,14 @@ class Line(Downstream):
         """A head; `end` is its last line."""
         self.response_started = True
         connection = self._connection
-        standing = connection.standing
-        opening = standing.opening(status, connection.server_state.default_headers)
+        standing, moment = connection.standing, connection.server_state.default_headers
+        if moment is not standing.headers:
+            standing.renew(moment)
         if standing.closes and connection.cycle is self:  # nobody is in line behind it
             self.keep_alive = False
         if not self.keep_alive:
             end = _CLOSE + end
-        return opening + b"\r\n".join([*map(_pair, headers), end])
+        return standing.openings[status] + b"\r\n".join([*map(_pair, headers), end])
 
     def _complete(self) -> None:
         self.response_complete = True

@@ -133,7 +133,7 @@ class Listener(Connection):
         try:
             self.parser.feed_data(data)
             if self._arrived:
-                self._deliver(False)
+                self.on_message_complete(whole=False)
         except (httptools.HttpParserError, Failure):  # by itself, or because we have told it to
             message = "Invalid HTTP request received."
             refused = Failure(Kind.CALLER, message, status=400, type=_CALLER, code="invalid_http")
@@ -164,21 +164,19 @@ class Listener(Connection):
         self._read = 0
         self._phase = _BODY
 
-    def on_message_complete(self) -> None:
-        self._deliver(True)
-        self._phase = _IDLE if self.cycle.response_complete else _ANSWER
-
-    def _deliver(self, whole: bool) -> None:
-        """Hand on what has come of a body; `whole`: that was all of it."""
-        cycle, house = self.cycle, self.house
-        body = b"".join(self._arrived)  # of one part: that part itself
-        self._arrived.clear()
+    def on_message_complete(self, whole: bool = True) -> None:
+        """Hand on what has come of a body; unless `whole`, it is not all yet."""
+        cycle, house, arrived = self.cycle, self.house, self._arrived
+        body = b"".join(arrived)  # of one part: that part itself
+        arrived.clear()
+        if whole:
+            self._phase = _IDLE if cycle.response_complete else _ANSWER
         if cycle.response_complete:
             return
         size = len(body)
         self._body += size
-        house.bodies += size
-        if house.bodies > house.most_bodies:
+        bodies = house.bodies = house.bodies + size
+        if bodies > house.most_bodies:
             self._failure = _overloaded("Too much is being sent to it at once.")
             raise self._failure
         if isinstance(cycle, Line):

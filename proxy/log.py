@@ -30,6 +30,7 @@ class Lines:
         self.stream: BinaryIO | None = None
         self._always: dict[str, Any] = {"event": "request", "level": "info"}
         self._kept: list[tuple[int, Record]] = []
+        self._line = bytearray()  # the one that is being written: to make each anew takes a quarter longer
         self._second, self._head = -1, b""  # the last second in which there was a line, and how its lines begin
 
     def bind(self, **always: Any) -> None:
@@ -51,12 +52,14 @@ class Lines:
         """Write what is kept, if anybody still reads it."""
         kept, self._kept = self._kept, []
         if kept and self.stream is not None:
-            lines = []
+            lines, line = [], self._line
             for at, record in kept:
                 second, micro = divmod(at // 1_000, 1_000_000)
                 if second != self._second:
                     self._second, self._head = second, self._begin(second)
-                lines.append(b'%b%06dZ",%b\n' % (self._head, micro, _encode(told(record))[1:]))
+                _encode_into(told(record), line)
+                line[0] = _COMMA  # where its brace was
+                lines.append(b'%b%06dZ"%b\n' % (self._head, micro, line))  # type: ignore[str-format]  # any buffer will do
             try:  # a context manager costs three calls more
                 self.stream.write(b"".join(lines))
                 self.stream.flush()
@@ -78,7 +81,8 @@ def log_request(record: Record) -> None:
 
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_encode, _encode_into, _COMMA = _encoder.encode, _encoder.encode_into, ord(",")
 
 
 def bind(**always: Any) -> None:

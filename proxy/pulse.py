@@ -124,12 +124,16 @@ class Pulse:
 
     def __call__(self, record: Record) -> None:
         """Count a request that is over."""
+        self.over((record,))
+
+    def over(self, records: Sequence[Record]) -> None:
+        """Count requests that are over just now."""
         at = self._wall()
         if not self._begun <= at < self._ends:
             self._gather()
             self._begun = at // _MINUTE * _MINUTE
             self._ends = self._begun + _MINUTE
-        self._aside.append(record)
+        self._aside += records
         if len(self._aside) >= _MOST_ASIDE:
             self._gather()
 

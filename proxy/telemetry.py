@@ -47,7 +47,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hedged: bool = False  # a second one was asked before the first had answered
 
 
-class Timings(msgspec.Struct, omit_defaults=True):
+class Timings(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where the time went, until the first part of the answer; milliseconds. 0: none; None: it never came to that.
 
     `overhead` is our own: what is left of `Record.first_part` when all the others are taken off, and what was waited
@@ -88,7 +88,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     warnings: str = ""
     first_part: float | None = None
     total: float = 0.0
-    timings: Timings = msgspec.field(default_factory=Timings)
+    timings: Timings = Timings()
     trace: str | None = None  # the id of the trace it belongs to (W3C), if its client named one or we began one
     span: str | None = None  # of our own work on it
     parent: str | None = None  # the client's span
@@ -249,8 +249,7 @@ def line(record: Record) -> dict[str, Any]:
 def told(record: Record) -> Line:
     """The same, to be written at once."""
     usage, cost, tried, timings = record.usage, record.cost_nano, record.attempts, record.timings
-    traced = record.trace is not None
-    return Line(  # by place: by name it takes twice as long
+    said = Line(  # by place: by name it takes twice as long
         record.request_id,
         record.stream,
         record.total,
@@ -282,10 +281,10 @@ def told(record: Record) -> Line:
         timings.connect,
         timings.first_byte,
         timings.overhead,
-        record.trace,
-        record.span if traced else None,
-        record.parent if traced else None,
-        record.sampled if traced else None,
-        record.prompt,
-        record.answer,
     )
+    if record.trace is not None:
+        said.trace_id, said.span_id = record.trace, record.span
+        said.parent_span_id, said.sampled = record.parent, record.sampled
+    if record.prompt is not None or record.answer is not None:
+        said.prompt, said.answer = record.prompt, record.answer
+    return said

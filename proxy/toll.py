@@ -1,8 +1,9 @@
 """What one attempt may cost and did cost: held before it is sent, settled when it is over, whatever happened."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -20,7 +21,7 @@ from proxy.ledger import Entry
 from proxy.pricebook import Pricebook
 from proxy.prices import Price
 from proxy.race import Race
-from proxy.telemetry import HEDGE_LOST, Record, milliseconds
+from proxy.telemetry import HEDGE_LOST, Record, Timings, milliseconds
 from proxy.till import Held, Till
 from proxy.tokenizer import Tokenizer
 from proxy.upstream import Upstream
@@ -78,7 +79,7 @@ class Exchange(msgspec.Struct):
     images: dict[str, Fetched] = {}  # fetched once, whoever is asked
     fetching: asyncio.Lock | None = None  # made by the first who fetches
     tolls: list[Toll] = []  # of all attempts that were sent
-    blamed: set[str] = set()  # candidates whose health was told of a failure of this request
+    blamed: frozenset[str] = frozenset()  # candidates whose health was told of a failure of this request
     race: Race | None = None  # between two that are asked at once
     spoken: Toll | None = None  # whose answer the client hears
     passing: Mapping[str, str] = {}  # headers that go to whoever is asked: the trace
@@ -86,15 +87,23 @@ class Exchange(msgspec.Struct):
     keep: bool = False  # the words of the answer are wanted for the log
     asking: int = 0  # vendors that are waited for
     since: float = 0.0  # seconds, by the clock: since when at least one of them is
+    queue: float = 0.0  # seconds of waiting for a rate limit, or until a retry
+    hold: float = 0.0  # seconds until the money was held
+    vendors: float = 0.0  # seconds with those who were asked, until one of them spoke
     aside: float = 0.0  # seconds that neither we took nor a vendor: until the letter was here, for images, at the quota
+
+    def take(self, held: Held, target: Target) -> Toll:
+        """So much is held for an attempt: whatever happens, it is settled when the request is over."""
+        toll = Toll(held, target, End())
+        self.tolls.append(toll)
+        return toll
 
     def ask(self, toll: Toll, now: float, seconds: float) -> None:
         """A vendor is asked, once the money is `held`, which took so many seconds: from now on the time is not ours."""
         if not self.asking:
             self.since = now
             if self.spoken is None:
-                timings = self.record.timings
-                timings.hold = milliseconds(timings.hold / 1e3 + seconds)
+                self.hold += seconds
         self.asking += 1
         toll.awaited = True
 
@@ -104,14 +113,12 @@ class Exchange(msgspec.Struct):
             toll.awaited = False
             self.asking -= 1
             if not self.asking and self.spoken is None:
-                timings = self.record.timings
-                timings.vendors = milliseconds(timings.vendors / 1e3 + now - self.since)
+                self.vendors += now - self.since
 
     def held(self, seconds: float) -> None:
         """So long it took to hold the money; of who is only asked beside another, nobody waits for it."""
         if not self.asking and self.spoken is None:
-            timings = self.record.timings
-            timings.hold = milliseconds(timings.hold / 1e3 + seconds)
+            self.hold += seconds
 
     def apart(self, seconds: float) -> None:
         """So long it waited for who is neither we nor a vendor; while one is asked, that is the vendor's time."""
@@ -121,8 +128,14 @@ class Exchange(msgspec.Struct):
     def paused(self, seconds: float) -> None:
         """So long it waited for a rate limit, or until a retry."""
         if self.spoken is None:
-            timings = self.record.timings
-            timings.queue = milliseconds(timings.queue / 1e3 + seconds)
+            self.queue += seconds
+
+    def timings(
+        self, connect: float | None = None, first_byte: float | None = None, overhead: float | None = None
+    ) -> Timings:
+        """Where the time went. The three are told of who answered, in milliseconds."""
+        queue = milliseconds(self.queue) if self.queue else 0.0  # nearly always
+        return Timings(queue, milliseconds(self.hold), connect, first_byte, milliseconds(self.vendors), overhead)
 
     def tokens(self, prompt: int) -> int:
         """How many it took, as far as is known by now. What no vendor has told goes by a guess of the `prompt`, and by
@@ -166,8 +179,8 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], float]
     replica: str  # the name of this process
 
-    async def take(self, call: Call, target: Target, exchange: Exchange) -> Toll:
-        """Hold what this attempt can cost at most. Raises `Failure`."""
+    def hold(self, call: Call, target: Target, exchange: Exchange) -> Coroutine[Any, Any, Held]:
+        """Hold what this attempt can cost at most: for `Exchange.take`. Raises `Failure`."""
         model, price = self.book.price(target, exchange.stamp.created)
         record = exchange.record
         record.numbered += 1
@@ -182,9 +195,7 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
         )
         quote = self._quote(call, target, price, exchange) if price is not None else None
         tighten = partial(self._tightened, call, target, exchange)
-        toll = Toll(await self.till.hold(entry, price, quote, tighten), target, End())
-        exchange.tolls.append(toll)
-        return toll
+        return self.till.hold(entry, price, quote, tighten)
 
     async def _tightened(self, call: Call, target: Target, exchange: Exchange, cheap: Quote) -> Quote:
         exact = await self._count(call, target, exchange)
@@ -258,6 +269,8 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
         """
         record, last = exchange.record, exchange.spoken
         status, code = record.status or 500, record.code
+        if last is None:  # else it was said when it spoke
+            record.timings = exchange.timings()
         if last is None or last.settled:
             last = next((toll for toll in reversed(exchange.tolls) if not toll.settled), None)
         for toll in exchange.tolls:
@@ -266,19 +279,9 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
             elif not toll.settled:
                 self._leave(toll, exchange, status, code)
         if last is None and exchange.tolls:
-            self.till.books.book(
-                replace(
-                    exchange.tolls[-1].held.entry,
-                    id=f"{exchange.entry.request}/end",
-                    last=True,
-                    status=status,
-                    code=code,
-                    cost=0,
-                    held=0,
-                    price=None,
-                    total=record.total,
-                )
-            )
+            entry = exchange.tolls[-1].held.entry
+            end = replace(entry, id=f"{entry.request}/end", last=True, status=status, code=code, total=record.total)
+            self.till.books.book(replace(end, cost=0, held=0, price=None))
 
     def _settle(self, toll: Toll, exchange: Exchange, status: int, code: str | None, *, last: bool) -> None:
         toll.settled = True

@@ -192,6 +192,11 @@ class Reply:
             raise self._silence(connection.patience)
         return self._taken(connection)
 
+    def here(self) -> bytes | None:
+        """All of the body, if it has come already; else `body` waits for it."""
+        connection = self._connection
+        return self._taken(connection) if connection is not None and connection.complete else None
+
     async def body(self) -> bytes:
         """All of the body."""
         parts: list[bytes] = []
@@ -215,15 +220,16 @@ class Reply:
 
     def _taken(self, connection: Connection) -> bytes | None:
         """What has come, and the connection given back once that is all. Raises `Failure` if it broke off before."""
-        data = None
+        data, complete = None, connection.complete
         if connection.parts:
             self._first = None
             data = connection.take()
-        elif not connection.complete:
+        elif not complete:
             raise _broken(connection.lost, "upstream_stream_truncated") from connection.lost
-        if connection.complete:
+        if complete:
             self._connection = None
-            self._line.pool.give_back(connection, self._line.time())
+            line = self._line
+            line.pool.give_back(connection, line.time())
         return data
 
     def _silence(self, patience: float) -> Failure:

@@ -9,7 +9,7 @@ from adapters.anthropic.errors import in_stream
 from adapters.anthropic.thinking import state
 from adapters.base import Answer, Call, Reading, Stamp, Usage
 from adapters.completion import Message
-from adapters.openai.usage import number
+from adapters.openai.usage import Count, number
 
 FINISH = {
     "end_turn": "stop",
@@ -31,10 +31,10 @@ class UsageSaid(msgspec.Struct, omit_defaults=True):
     Read leniently: no oddity in the bill is worth the loss of an answer that is made and paid for.
     """
 
-    input_tokens: Any = None
-    output_tokens: Any = None
-    cache_read_input_tokens: Any = None
-    cache_creation_input_tokens: Any = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
     cache_creation: Any = None
     output_tokens_details: Any = None
     server_tool_use: Any = None
@@ -47,7 +47,7 @@ class UsageSaid(msgspec.Struct, omit_defaults=True):
         try:
             told = _usage.decode(said) or cls()
         except msgspec.ValidationError:
-            told = cls()
+            told = _leniently(msgspec.json.decode(said))
         if earlier is None:
             return told
         earlier.overwrite(told)
@@ -60,18 +60,17 @@ class UsageSaid(msgspec.Struct, omit_defaults=True):
 
     def buckets(self) -> Usage:
         """The counts in disjoint buckets. `input_tokens` is only what came behind the last cache mark."""
-        output = number(self.output_tokens) or 0
-        read, written, split = self.cache_read_input_tokens, self.cache_creation_input_tokens, self.cache_creation
+        output, written, split = self.output_tokens or 0, self.cache_creation_input_tokens or 0, self.cache_creation
         thoughts = hour = 0
         if self.output_tokens_details:
             thoughts = min(output, _of(self.output_tokens_details, "thinking_tokens"))
         if written or split:
             hour = _of(split, "ephemeral_1h_input_tokens")
-            written = max((number(written) or 0) - hour, _of(split, "ephemeral_5m_input_tokens"))
+            written = max(written - hour, _of(split, "ephemeral_5m_input_tokens"))
         return Usage(
-            in_text=number(self.input_tokens) or 0,
-            cache_read=number(read) or 0 if read else 0,
-            cache_write_5m=written or 0,
+            in_text=self.input_tokens or 0,
+            cache_read=self.cache_read_input_tokens or 0,
+            cache_write_5m=written,
             cache_write_1h=hour,
             out_text=output - thoughts,
             out_reasoning=thoughts,
@@ -84,6 +83,15 @@ class UsageSaid(msgspec.Struct, omit_defaults=True):
 
 
 _usage = msgspec.json.Decoder(UsageSaid | None)
+_COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+
+
+def _leniently(said: Any) -> UsageSaid:
+    """The same of one in which a count is written otherwise, or cannot be true."""
+    if not isinstance(said, dict):
+        return UsageSaid()
+    counts = {name: number(said[name]) or 0 for name in _COUNTS if said.get(name) is not None}
+    return UsageSaid(**{name: said.get(name) for name in UsageSaid.__struct_fields__} | counts)
 
 
 def _of(said: Any, name: str) -> int:

@@ -44,9 +44,9 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     chat, unknown = envelope.opened
     able = target.capabilities
     warnings = Warnings()
-    fields.apply(chat, unknown, "anthropic", warnings)
-    talk = conversation.read(chat, warnings)
     asked = envelope.fields
+    fields.apply(chat, asked, unknown, "anthropic", warnings)
+    talk = conversation.read(chat, warnings)
     wishes = None
     if talk.called or not _WISHES.isdisjoint(asked):
         thinking.restore(talk, supplies.states)
@@ -79,7 +79,8 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         wishes.note(reading)
         reading.keeps_states = thought.replays and thinking.wants_it_back(chat.reasoning_effort, able)
     said = _encode(body)
-    found = marks.of(said, body, len(turns))
+    bare = wishes is None and envelope.bare(len(chat.messages))
+    found = marks.around(len(turns), target.model) if bare else marks.of(said, body, len(turns))
     return Call(path="/v1/messages", body=said, reading=reading, warnings=warnings, marks=found)
 
 

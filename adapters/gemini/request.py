@@ -12,7 +12,7 @@ import msgspec
 from adapters import cap as caps
 from adapters import conversation, fields, marks, tools, wire
 from adapters import needs as waiting
-from adapters.base import Call, Capabilities, Needs, Reading, Supplies, Target, Warnings, invalid, unsupported
+from adapters.base import NO_NEEDS, Call, Capabilities, Needs, Reading, Supplies, Target, Warnings, invalid, unsupported
 from adapters.envelope import Envelope
 from adapters.gemini import contents, schema
 from adapters.gemini.thinking import config as thinking_config
@@ -28,6 +28,8 @@ def headers(key: str) -> Mapping[str, str]:
 
 def needs(envelope: Envelope, target: Target) -> Needs:
     """Gemini wants the bytes of images; only Google's own files and YouTube it finds by itself. And its signatures."""
+    if not (envelope.marks.media or target.capabilities.call_ids):
+        return NO_NEEDS
     states: list[str] = []
     if target.capabilities.call_ids:
         states = [id for message, ids in waiting.calls(envelope.chat) if _unsigned(message) for id in ids]
@@ -45,7 +47,8 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     chat, unknown = envelope.opened
     able = target.capabilities
     warnings = Warnings()
-    fields.apply(chat, unknown, "gemini", warnings)
+    asked = envelope.fields
+    fields.apply(chat, asked, unknown, "gemini", warnings)
     _check_stream(chat, envelope.stream)
     talk = conversation.read(chat, warnings)
     if talk.turns[-1].role == "assistant":
@@ -53,7 +56,6 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
             f"{target.model} does not continue an assistant's message: the last message must not be the assistant's.",
             "messages",
         )
-    asked = envelope.fields
     calling = talk.called or not _TOOLS.isdisjoint(asked)
     box, names = (tools.EMPTY, _NO_NAMES) if not calling else _box(chat, talk)
     body: dict[str, Any] = {}
@@ -66,7 +68,7 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
     body["contents"] = contents.Speller(names, able, supplies, warnings).contents(turns)
     if calling:
         body |= _tools(chat, box, able, names, warnings)
-    if generation := _generation(envelope, box, target, warnings):
+    if generation := _generation(chat, asked, box, target, warnings):
         body["generationConfig"] = generation
     if "service_tier" in asked:
         body |= _tier(chat.service_tier, warnings)
@@ -81,7 +83,8 @@ def request(envelope: Envelope, target: Target, supplies: Supplies) -> Call:
         reading.custom = frozenset([tool.name for tool in box.tools if tool.custom])
         reading.legacy_functions = box.legacy
     said = _encode(body)
-    found = marks.of(said, body, len(turns))
+    bare = envelope.bare(len(chat.messages))
+    found = marks.around(len(body["contents"]), *body) if bare else marks.of(said, body, len(turns))
     return Call(path=_path(target.model, envelope.stream), body=said, reading=reading, warnings=warnings, marks=found)
 
 
@@ -173,13 +176,15 @@ _TUNING = frozenset(
 )
 
 
-def _generation(envelope: Envelope, box: tools.Toolbox, target: Target, warnings: Warnings) -> dict[str, Any]:
-    chat, able = envelope.chat, target.capabilities
+def _generation(
+    chat: wire.Chat, asked: Mapping[str, msgspec.Raw], box: tools.Toolbox, target: Target, warnings: Warnings
+) -> dict[str, Any]:
+    able = target.capabilities
     said: dict[str, Any] = {}
     cap = caps.read(chat, target.max_output, target, warnings)  # counts thoughts and answer
     if cap.asked or cap.lowered:
         said["maxOutputTokens"] = cap.tokens
-    if _TUNING.isdisjoint(envelope.fields):
+    if _TUNING.isdisjoint(asked):
         return said
     said |= _controls(chat, able, warnings)
     if stop := [chat.stop] if isinstance(chat.stop, str) else chat.stop:

@@ -24,7 +24,7 @@ class Told:
         if isinstance(later, dict):
             if None in later.values():
                 later = {name: value for name, value in later.items() if value is not None}
-            self._said.update(later)
+            self._said = {**self._said, **later} if self._said else later
             self._found = None
 
     def usage(self, searches: int) -> Usage | None:
@@ -53,7 +53,7 @@ class Told:
             cached = min(prompt, _count(kept))
         fresh = prompt - cached
         of_prompt, of_cached = _details(told("promptTokensDetails")), _details(told("cacheTokensDetails"))
-        if not (of_prompt.keys() <= _TEXT and of_cached.keys() <= _TEXT):
+        if of_prompt or of_cached:
             cached_audio = min(cached, of_cached.get("AUDIO", 0))
             audio = min(fresh, max(0, of_prompt.get("AUDIO", 0) - cached_audio))
             image = min(fresh - audio, max(0, of_prompt.get("IMAGE", 0) - of_cached.get("IMAGE", 0)))
@@ -89,17 +89,16 @@ def _count(value: Any) -> int:
     return value if type(value) is int and 0 <= value <= _MOST else 0
 
 
-_TEXT = frozenset({"TEXT"})
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def _details(counts: Any) -> Mapping[str, int]:
-    """The tokens of each modality in a list of details."""
-    if not isinstance(counts, list):
+    """The tokens of each modality in a list of details, but for text: that is what is left."""
+    if counts is None or not isinstance(counts, list):
         return _NOTHING
     found: dict[str, int] = {}
     for count in counts:
         modality = count.get("modality") if isinstance(count, dict) else None
-        if isinstance(modality, str):
+        if modality != "TEXT" and isinstance(modality, str):
             found[modality] = found.get(modality, 0) + _count(count.get("tokenCount"))
     return found

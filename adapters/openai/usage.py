@@ -24,25 +24,25 @@ def number(said: Any) -> int | None:
     return math.ceil(said) if type(said) in (int, float) and 0 <= said <= _MOST else None
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
 
 
 class _Kinds(msgspec.Struct):
     """Tokens of a prompt, or of a completion, that have a price of their own."""
 
-    audio_tokens: _Count = 0
-    image_tokens: _Count = 0
-    cached_tokens: _Count = 0
-    cache_write_tokens: _Count = 0
-    reasoning_tokens: _Count = 0
+    audio_tokens: Count = 0
+    image_tokens: Count = 0
+    cached_tokens: Count = 0
+    cache_write_tokens: Count = 0
+    reasoning_tokens: Count = 0
 
 
 class _Bill(msgspec.Struct):
     """OpenAI's `usage`, as far as we read it."""
 
-    prompt_tokens: _Count = 0
-    completion_tokens: _Count = 0
-    total_tokens: _Count = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    total_tokens: Count = 0
     prompt_tokens_details: _Kinds | None = None
     completion_tokens_details: _Kinds | None = None
 

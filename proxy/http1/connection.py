@@ -7,6 +7,7 @@ and hands headers and bodies straight to a dict and a list, without a function o
 """
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable
 from typing import cast
@@ -62,7 +63,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[bool] | None = None
         self._wanted = HEAD
         self._timer: asyncio.TimerHandle | None = None
-        self._alarm = self._deadline = self._idle = 0.0
+        self._alarm = math.inf  # when the timer rings
+        self._deadline = self._idle = 0.0
         self._unread = self._barren = 0
         self._paused = self._interim = False
         self._raw: dict[bytes, bytes] = {}
@@ -85,7 +87,7 @@ class Connection(asyncio.Protocol):
     def ask(self, head: bytes, body: bytes) -> None:
         """Send a request, whole, when this turn of the event loop is over. What the kernel does not take then lies in
         the transport."""
-        self.complete = self.headed = self._interim = False
+        self.complete = self.headed = False
         self._barren = 0
         if len(body) <= _JOINED:
             self._transport.write(head + body)
@@ -110,7 +112,7 @@ class Connection(asyncio.Protocol):
         self._idle = idle
         self.patience = patience
         due = patience if patience < deadline else deadline
-        if self._timer is None or due < self._alarm:
+        if due < self._alarm:
             self._arm(due)
         return waiter
 
@@ -247,7 +249,7 @@ class Connection(asyncio.Protocol):
         """A part came of an answer that is awaited whole."""
         self.patience = self._loop.time() + self._idle
         due = min(self.patience, self._deadline)
-        if self._timer is None or due < self._alarm:
+        if due < self._alarm:
             self._arm(due)
 
     def _stop(self, error: Exception | None) -> None:
@@ -263,7 +265,7 @@ class Connection(asyncio.Protocol):
         self._timer = self._loop.call_at(due, self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._alarm = None, math.inf
         waiter = self._waiter
         if waiter is None or waiter.done():
             return

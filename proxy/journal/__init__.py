@@ -101,21 +101,24 @@ class Journal:
                 raise JournalError(f"the journal cannot be opened: {error}") from error
         return found
 
-    def begin(self, *entries: Entry, ended: Sequence[Entry] = ()) -> None:
+    def begin(self, *entries: Entry, ended: Sequence[Entry] = (), texts: Sequence[bytes] = ()) -> None:
         """Attempts are about to be forwarded; `cost` is the most that one may cost. Raises `JournalError`.
 
-        `ended` are rows that wait to be written, as by `append`: they go with them.
+        `ended` are rows that wait to be written, as by `append`, with their `texts`: they go with them.
         """
-        self._write(entries, ended)
+        self._write(entries, ended, texts)
 
-    def append(self, *entries: Entry) -> None:
+    def append(self, *entries: Entry, texts: Sequence[bytes] = ()) -> None:
         """Write rows, as they will be booked; each ends a `begin` of the same id. Raises `JournalError`: it names the
-        first that was not written, and those behind it were not written either."""
-        self._write((), entries)
+        first that was not written, and those behind it were not written either.
 
-    def _write(self, begun: Sequence[Entry], ended: Sequence[Entry]) -> None:
+        `texts` are the rows as `ledger.encode` writes them, if that is done.
+        """
+        self._write((), entries, texts)
+
+    def _write(self, begun: Sequence[Entry], ended: Sequence[Entry], texts: Sequence[bytes]) -> None:
         """All with one `write`: that is half of what a record costs."""
-        records = sealed(BEGIN, map(ledger.encode, begun)) + sealed(ROW, map(ledger.encode, ended))
+        records = sealed(BEGIN, map(ledger.encode, begun)) + sealed(ROW, texts or map(ledger.encode, ended))
         with self._lock:
             log, failed = self._current(), None
             place = log.place

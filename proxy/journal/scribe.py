@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from proxy import ledger
 from proxy.journal import Journal, JournalError
 from proxy.ledger import Entry
 
@@ -33,27 +34,36 @@ class Scribe:
         self.open = False
         self._soon = soon
         self.begun: list[Entry] = []  # not written down yet
-        self._ended: list[Entry] = []  # booked in this turn of the event loop
+        self._ended: list[Entry] = []  # booked in this turn of the event loop, and
+        self._texts: list[bytes] = []  # as they will be written
 
     def begin(self, entry: Entry) -> None:
         """An attempt that is about to be forwarded: not before `flush` was called."""
         self.begun.append(entry)
 
-    def book(self, entry: Entry) -> None:
-        """A row, which is written before this turn of the event loop is over."""
+    def book(self, entry: Entry) -> bytes:
+        """A row, which is written before this turn of the event loop is over. Returns its text, which the store needs,
+        too; none, if it has none."""
+        try:
+            text = ledger.encode(entry)
+        except UnicodeError as error:
+            self._failed(error)
+            return b""
         if not self._ended:
             self._soon(self.flush)
         self._ended.append(entry)
+        self._texts.append(text)
+        return text
 
     def flush(self) -> None:
         """Write down what waits: whoever forwards an attempt, or brings a row to the store, does so afterwards."""
-        begun, ended = self.begun, self._ended
+        begun, ended, texts = self.begun, self._ended, self._texts
         if begun:
-            self.begun, self._ended = [], []
-            self.do(self.journal.begin, *begun, ended=ended)
+            self.begun, self._ended, self._texts = [], [], []
+            self.do(self.journal.begin, *begun, ended=ended, texts=texts)
         elif ended:
-            self._ended = []
-            self.do(self.journal.append, *ended)
+            self._ended, self._texts = [], []
+            self.do(self.journal.append, *ended, texts=texts)
 
     def do(self, act: Callable[..., None], *what: Any, **more: Any) -> None:
         """An act of the journal; on any thread."""
@@ -62,4 +72,7 @@ class Scribe:
         try:
             act(*what, **more)
         except JournalError as error:
-            structlog.get_logger().error("journal not written", why=str(error), risk="spend is lost if we crash now")
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        structlog.get_logger().error("journal not written", why=str(error), risk="spend is lost if we crash now")

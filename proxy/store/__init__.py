@@ -38,10 +38,14 @@ class Recovering(StoreError):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """A row to be written, and the limits whose alerts it may set off."""
+    """A row to be written, and the limits whose alerts it may set off.
+
+    `text` is the row as `ledger.encode` writes it, where that is done: the journal has needed it, too.
+    """
 
     entry: Entry
     limits: tuple[Limit, ...] = ()
+    text: bytes = b""
 
 
 class Hold(msgspec.Struct, frozen=True):

@@ -29,20 +29,22 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
 class Patience:
     """`with Patience(seconds): ...` around an `await` raises `TimeoutError` as `asyncio.timeout` does, at a fraction of
     its cost: one timer ticks for all who have as much patience. Who begins between two ticks waits up to a step longer.
+
+    `loop` is the one that runs, if somebody has it at hand: Python asks the system for its process to find it.
     """
 
-    __slots__ = ("_before", "_expired", "_seconds", "_task", "_ticks")
+    __slots__ = ("_before", "_expired", "_loop", "_seconds", "_task", "_ticks")
 
     _task: asyncio.Task[Any]
     _before: int
     _ticks: "_Ticks"
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._seconds, self._loop = seconds, loop
         self._expired = False
 
     def __enter__(self) -> Self:
-        loop = get_running_loop()
+        loop = self._loop or get_running_loop()
         task = current_task(loop)
         if task is None:
             raise RuntimeError("there is no task that could wait")

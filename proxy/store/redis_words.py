@@ -1,6 +1,6 @@
 """What the scripts of `lua/` are told, and what they answer, word for word. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -26,13 +26,10 @@ def hold(ask: Ask) -> bytes:
     return _TWO % (len(told), told, len(row), row)
 
 
-def settle(settlements: Iterable[Settlement], *, handed: bool) -> bytes:
+def settle(settlements: Sequence[Settlement], *, handed: bool) -> bytes:
     """The two arguments of settle.lua, as they go on the wire; `handed` over in a recovery."""
-    pairs = [(bare(settlement.entry), _limits(settlement.limits)) for settlement in settlements]
-    try:
-        rows = _lines([row for row, _ in pairs])
-    except UnicodeError as error:
-        raise _not_text(error) from error
+    rows = b"\n".join([one.text or _row(one.entry) for one in settlements])
+    pairs = [(one.entry, _limits(one.limits)) for one in settlements]
     each = [(row.id, row.at, row.orphan, row.cost or 0, row.unproven, limits, row.scopes) for row, limits in pairs]
     told = _told((handed, each))
     return _TWO % (len(told), told, len(rows), rows)
@@ -98,11 +95,7 @@ def _row(entry: Entry) -> bytes:
     try:
         return ledger.encode(bare(entry))
     except UnicodeError as error:
-        raise _not_text(error) from error
-
-
-def _not_text(error: UnicodeError) -> StoreError:
-    return StoreError(f"Redis: {type(error).__name__}")
+        raise StoreError(f"Redis: {type(error).__name__}") from error
 
 
 def _undated(entry: Entry) -> bytes:
@@ -111,7 +104,7 @@ def _undated(entry: Entry) -> bytes:
 
 
 # One word of JSON is half as dear to write as thirty words of Redis, and no dearer to read in Lua.
-_told, _lines = msgspec.json.Encoder().encode, msgspec.json.Encoder().encode_lines
+_told = msgspec.json.Encoder().encode
 
 
 @lru_cache(maxsize=1024)

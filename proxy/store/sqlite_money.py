@@ -29,7 +29,11 @@ from proxy.store.sqlite_counters import Counters, named, places
 
 _MILLI = 1_000
 _KNOWN = "SELECT amount, at FROM hold WHERE id = ?"
-_KEEP_HOLD = "INSERT INTO hold (id, at, amount, expires, entry) VALUES (?, ?, ?, ?, ?)"
+_SEEN = "SELECT 1 FROM hold WHERE id = ?1 UNION ALL SELECT 1 FROM ledger WHERE id = ?1"
+_KEEP_HOLD = """
+    INSERT INTO hold (id, at, amount, expires, entry) SELECT ?1, ?2, ?3, ?4, ?5
+    WHERE NOT EXISTS (SELECT 1 FROM ledger WHERE id = ?1) ON CONFLICT (id) DO NOTHING
+"""
 _KEEP_ROW = "INSERT OR REPLACE INTO ledger (id, at, entry) VALUES (?, ?, ?)"
 _ROWS = "SELECT entry FROM ledger WHERE (at, id) > (?, ?) AND at < ? ORDER BY at, id LIMIT ?"
 _PRUNE_ROWS = "DELETE FROM ledger WHERE id IN (SELECT id FROM ledger WHERE at < ? ORDER BY at LIMIT ?)"
@@ -43,18 +47,18 @@ _PRUNE_ALERTS = "DELETE FROM alert WHERE label >= ? AND label < ?"
 def hold(file: Connection, counters: Counters, ask: Ask, now: int) -> Granted | Refused:
     """Hold the money within all limits, or hold none. Raises `StoreError` for an id that has its row already, and
     then has written nothing."""
-    id = ask.entry.id
-    if known := file.execute(_KNOWN, (id,)).fetchone():
-        return Granted(*known)
-    if file.execute("SELECT 1 FROM ledger WHERE id = ?", (id,)).fetchone():
-        raise StoreError(f"{id!r} is settled already")
     labels = named(now)
     found = [counters.of(labels[limit.window], limit.scope) for limit in ask.limits]
     amount = grant(ask, found)
-    if isinstance(amount, Limit):
+    # Hardly any id is asked for twice: so it is looked up only where it could not be written, or would be refused.
+    if not isinstance(amount, Limit):
+        if _keep(file, counters, Hold(_at(ask.entry, now), amount), now + ask.seconds * _MILLI):
+            return Granted(amount, now)
+    elif not file.execute(_SEEN, (ask.entry.id,)).fetchone():
         return _refuse(file, ask, amount, labels[amount.window], found[ask.limits.index(amount)])
-    _keep(file, counters, Hold(_at(ask.entry, now), amount), now + ask.seconds * _MILLI)
-    return Granted(amount, now)
+    if known := file.execute(_KNOWN, (ask.entry.id,)).fetchone():
+        return Granted(*known)
+    raise StoreError(f"{ask.entry.id!r} is settled already")
 
 
 def _refuse(file: Connection, ask: Ask, limit: Limit, label: str, counter: Counter) -> Refused:
@@ -64,15 +68,16 @@ def _refuse(file: Connection, ask: Ask, limit: Limit, label: str, counter: Count
 
 def restore(file: Connection, counters: Counters, hold: Hold, expires: int) -> None:
     """Write a hold down that was handed over; not one that is there already, or that was settled."""
-    id = hold.entry.id
-    if _row(file, id) is None and file.execute(_KNOWN, (id,)).fetchone() is None:
-        _keep(file, counters, hold, expires)
+    _keep(file, counters, hold, expires)
 
 
-def _keep(file: Connection, counters: Counters, hold: Hold, expires: int) -> None:
+def _keep(file: Connection, counters: Counters, hold: Hold, expires: int) -> bool:
+    """Whether it was written: not if its id is held already, or has its row."""
     entry = hold.entry
-    file.execute(_KEEP_HOLD, (entry.id, entry.at, hold.amount, expires, _text(entry)))
-    counters.add(entry, Counter(held=hold.amount))
+    kept = file.execute(_KEEP_HOLD, (entry.id, entry.at, hold.amount, expires, _text(entry))).rowcount > 0
+    if kept:
+        counters.add(entry, Counter(held=hold.amount))
+    return kept
 
 
 def settle(file: Connection, counters: Counters, settlements: Sequence[Settlement], now: int) -> list[Alert]:
@@ -82,13 +87,14 @@ def settle(file: Connection, counters: Counters, settlements: Sequence[Settlemen
 
 def _settle(file: Connection, counters: Counters, settlement: Settlement, now: int) -> Iterator[Alert]:
     entry = settlement.entry
-    before = _row(file, entry.id)
+    hold = _given_back(file, entry.id)
+    before = None if hold else _row(file, entry.id)  # who is held has no row: neither is written beside the other
     if before is not None and (entry.orphan or not before.orphan):
         return
-    hold = _given_back(file, entry.id)
     known = hold.entry if hold else before
     entry = _at(entry, entry.at or (known.at if known else now))
-    file.execute(_KEEP_ROW, (entry.id, entry.at, _text(entry)))
+    text = settlement.text if entry is settlement.entry else b""
+    file.execute(_KEEP_ROW, (entry.id, entry.at, text.decode() if text else _text(entry)))
     _book(counters, entry, hold, before)
     labels = named(entry.at)
     for limit in settlement.limits:

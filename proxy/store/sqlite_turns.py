@@ -33,6 +33,7 @@ class Turns:
         self._path = path
         self._thread = ThreadPoolExecutor(1, "sqlite")
         self._using = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None  # of the first act, and of all others
         self._acts: list[Act] = []
         self._futures: list[asyncio.Future[Any]] = []  # one for each act
         self._shortened = connection.total_changes
@@ -45,7 +46,9 @@ class Turns:
         An act that raises `StoreError` must not have written anything before. What comes is what it returned, or
         the exception that it raised.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            self._loop = loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._acts.append(act)
         self._futures.append(future)

@@ -56,7 +56,7 @@ def test_the_error_object_has_four_members_always():
 
 
 def test_usage_says_only_what_is_counted():
-    assert completion.usage_object(USAGE) == {
+    assert msgspec.json.decode(completion.usage_object(USAGE)) == {
         "prompt_tokens": 5,
         "completion_tokens": 2,
         "total_tokens": 7,
@@ -72,8 +72,9 @@ def test_usage_says_only_what_is_counted():
 
 def test_trap_24_each_token_is_counted_once():
     usage = Usage(in_text=10, cache_read=1000, cache_write_5m=60, cache_write_1h=40, in_audio=3, cache_read_audio=4)
-    said = completion.usage_object(msgspec.structs.replace(usage, in_image=7, out_reasoning=9, out_audio=1, out_text=2))
-    assert said["prompt_tokens"] == 1124
+    more = msgspec.structs.replace(usage, in_image=7, out_reasoning=9, out_audio=1, out_text=2)
+    said = msgspec.json.decode(completion.usage_object(more))
+    assert (said["prompt_tokens"], said["total_tokens"]) == (1124, 1136)
     assert said["prompt_tokens_details"] == {
         "cached_tokens": 1004,
         "audio_tokens": 7,
@@ -81,10 +82,32 @@ def test_trap_24_each_token_is_counted_once():
         "image_tokens": 7,
     }
     assert said["completion_tokens"] == 12
-    assert said["completion_tokens_details"]["reasoning_tokens"] == 9
+    assert said["completion_tokens_details"] == {
+        "reasoning_tokens": 9,
+        "audio_tokens": 1,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    }
 
 
 # --- a whole answer
+
+
+@given(st.text(), st.text(), st.text(), st.sampled_from([None, "flex", 'a"b']), st.integers(0, 2**53))
+def test_a_whole_answer_has_its_members_in_openais_order(id, model, text, tier, count):
+    first, second, usage = Message(Reading(), 0), Message(Reading(), 1), Usage(in_text=count, in_image=3)
+    first.text.append(text)
+    body = completion.completion(Stamp(id, 17), model, [first, second], usage, tier)
+    expected = {
+        "id": id,
+        "object": "chat.completion",
+        "created": 17,
+        "model": model,
+        "choices": [first.choice(), second.choice()],
+        "usage": msgspec.json.decode(completion.usage_object(usage)),
+        "system_fingerprint": None,
+    }
+    assert body == completion.encode(expected | ({"service_tier": tier} if tier else {}))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +276,7 @@ def test_traps_26_and_28_usage_comes_iff_asked_alone_and_last(tier):
     told = chunks(said.text("a") + said.finish("length", USAGE, tier))
     assert [chunk["usage"] for chunk in told[:-1]] == [None] * 3
     assert told[-1]["choices"] == []
-    assert told[-1]["usage"] == completion.usage_object(USAGE)
+    assert told[-1]["usage"] == msgspec.json.decode(completion.usage_object(USAGE))
     assert told[-1]["model"] == told[0]["model"]
     said = Chunks(STAMP, Reading(model="m"))
     assert not any("usage" in chunk for chunk in chunks(said.text("a") + said.finish("stop", USAGE, tier)))

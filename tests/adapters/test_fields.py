@@ -217,13 +217,14 @@ def read(**members: Any) -> wire.Chat:
 
 def test_the_table_is_applied_row_by_row():
     warnings = Warnings()
-    fields.apply(read(seed=1, verbosity="low", store=False), ["x"], "anthropic", warnings)
+    asked = {"seed": 1, "verbosity": "low", "store": False}
+    fields.apply(read(**asked), asked, ["x"], "anthropic", warnings)
     assert list(warnings.dropped) == ["seed", "verbosity", "x"]
 
 
 def test_a_refusal_names_the_vendor_and_the_reason():
     with pytest.raises(Failure, match=r"logit_bias: the vendor has other tokens \(gemini\)") as caught:
-        fields.apply(read(logit_bias={"1": 1}), [], "gemini", Warnings())
+        fields.apply(read(logit_bias={"1": 1}), ["logit_bias"], [], "gemini", Warnings())
     assert caught.value.param == "logit_bias"
 
 

@@ -47,6 +47,7 @@ def test_it_finds_what_is_there(value, ascii):
     assert found.unicode == (b"\\u" in body)
     assert found.escaped == (re.search(rb"\\u00(3[0-9]|[4-7])", body) is not None)
     assert found.plain is not (found.media or found.tools or found.unicode)
+    assert found.bare is (told <= {'role"'} and not found.unicode)
 
 
 @pytest.mark.parametrize("word", [*(f'{word}"' for word in WORDS), *BEGINNINGS, SOUND])
@@ -213,6 +214,43 @@ def test_a_request_leaves_with_the_marks_of_its_body(said, vendor, escaped):
     assert call.marks.words >= whole.words
     assert call.marks.roles >= whole.roles > 0
     assert call.marks.names >= whole.names
+
+
+BARE = [
+    ([{"role": "user", "content": "Say \"role\" and 'media'."}], True),
+    ([{"role": "system", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]}], True),
+    ([{"role": role, "content": "a" * 9_000} for role in ("system", "user", "assistant", "user")], True),
+    ([{"role": "user", "content": 'No end: "role'}], False),
+    ([{"role": "user", "content": 'An "image'}], False),
+    ([{"role": "user", "content": "A bell: \a"}], False),
+    ([{"role": role, "content": "-" * 70 + CODE} for role in ("user", "assistant", "user")], False),
+]
+
+
+@pytest.mark.parametrize("model", ["m", "image-1", 'a"b'])
+@pytest.mark.parametrize("vendor", ["anthropic", "gemini"])
+@pytest.mark.parametrize(("messages", "bare"), BARE)
+def test_where_no_text_has_a_word_in_it_the_body_has_the_marks_of_what_is_around_them(messages, bare, vendor, model):
+    letter = envelope.seal(msgspec.json.encode({"model": "m", "messages": messages, "max_tokens": 7, "user": "u"}))
+    target = Target(
+        provider=vendor, vendor=vendor, model=model, capabilities=Capabilities(), context=100_000, max_output=1_000
+    )
+    call = ADAPTERS[vendor, "chat"].request(letter, target, NOTHING)
+    assert letter.bare(len(messages)) is bare
+    whole = marks.read(call.body)
+    assert call.marks is not None
+    assert call.marks == whole if bare else call.marks.words <= whole.words
+
+
+@pytest.mark.parametrize("asked", [{"reasoning_effort": "high"}, {"tool_choice": "none", "parallel_tool_calls": True}])
+@pytest.mark.parametrize("vendor", ["anthropic", "gemini"])
+def test_words_that_only_the_vendor_has_for_what_is_asked_are_found(asked, vendor):
+    able = Capabilities(thinking=("adaptive",), efforts=("low", "high"))
+    target = Target(provider=vendor, vendor=vendor, model="m", capabilities=able, context=100_000, max_output=1_000)
+    letter = envelope.seal(msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "?"}], **asked}))
+    call = ADAPTERS[vendor, "chat"].request(letter, target, NOTHING)
+    assert letter.bare(1)
+    assert call.marks == marks.read(call.body)
 
 
 @given(JSON, st.booleans())

@@ -190,6 +190,15 @@ def test_which_requests_are_remembered(fields, kept):
     assert len(remembering(record(**fields))) == int(kept)
 
 
+def test_of_those_that_are_over_together_each_is_kept_and_the_last_ones_stay():
+    decisions = Decisions(3, wall=lambda: NOON / 1_000)
+    decisions.over([record(1), record(2, status=401), record(3, total=250.0)])
+    decisions.over([])
+    assert [(one.request_id, one.at) for one in decisions.latest(9)] == [("req_3", NOON - 250), ("req_1", NOON)]
+    decisions.over([record(number) for number in range(4, 9)])
+    assert [one.request_id for one in decisions.latest(9)] == ["req_8", "req_7", "req_6"]
+
+
 def test_what_a_failure_made_of_a_record_is_told():
     broken = record(attempts=[Attempt("openai", "m", "timeout", 2_000.0, "said nothing")])
     broken.fail(Failure(Kind.TIMEOUT, "said nothing", status=504))

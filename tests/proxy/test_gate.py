@@ -1,14 +1,20 @@
 """The way of a request through real processes: who is asked, in which order, and what the client sees when it fails."""
 
+import asyncio
 import json
+import re
+import time
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
+from proxy.gate import Aftermath, _named
 from proxy.simulator.client import Simulator
+from proxy.telemetry import Record
 from tests.tollhouse import Tollhouse
 
 MODELS = {"openai": "gpt-6.1-sol", "anthropic": "claude-sonnet-5-5", "gemini": "gemini-3.8-flash"}
@@ -272,3 +278,47 @@ def test_a_price_that_nobody_knows_is_not_told_as_free(http: httpx.Client) -> No
     answer = http.post("/v1/chat/completions", json={"model": "gpt-9-unheard-of", "messages": ASK})
     assert answer.status_code == 200
     assert "x-tollhouse-cost-usd" not in answer.headers
+
+
+# ---- what requests are called ---------------------------------------------------------------------------------------
+
+
+def test_names_are_each_other_than_all_others_and_begin_with_their_time() -> None:
+    began = time.time_ns() // 1_000_000
+    names = list(islice(_named(), 200))
+    over = time.time_ns() // 1_000_000
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
+    assert len({name[12:] for name in names}) == 200, "by chance alone"
+    times = [int(name[:12], 16) for name in names]
+    assert times == sorted(times)
+    assert began <= times[0]
+    assert times[-1] <= over
+
+
+# ---- those who hear of requests that are over -----------------------------------------------------------------------
+
+
+async def test_of_requests_that_end_in_one_turn_all_hear_together_when_it_is_over() -> None:
+    heard: list[tuple[str, list[str]]] = []
+    over = Aftermath(
+        lambda records: heard.append(("one", [record.request_id for record in records])),
+        lambda records: heard.append(("other", [record.request_id for record in records])),
+    )
+    over(Record("a", 0.0))
+    over(Record("b", 0.0))
+    assert heard == []
+    await asyncio.sleep(0)
+    assert heard == [("one", ["a", "b"]), ("other", ["a", "b"])]
+    over(Record("c", 0.0))
+    await asyncio.sleep(0)
+    assert heard[2:] == [("one", ["c"]), ("other", ["c"])]
+    await asyncio.sleep(0)
+    assert len(heard) == 4
+
+
+def test_where_there_is_no_loop_they_hear_at_once() -> None:
+    heard: list[str] = []
+    over = Aftermath(lambda records: heard.extend(record.request_id for record in records))
+    over(Record("a", 0.0))
+    over(Record("b", 0.0))
+    assert heard == ["a", "b"]

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from proxy.journal import Journal
 from proxy.journal.scribe import Scribe
-from proxy.ledger import Entry
+from proxy.ledger import Entry, encode
 
 NOW = 1_795_392_000.0  # 2026-11-23 00:00 UTC
 
@@ -86,6 +86,26 @@ def test_a_death_before_the_end_of_a_turn_leaves_the_attempt_begun(turn):
     turn.journal._unlock()
     found = Journal(turn.directory, "two", wall=lambda: NOW).open()
     assert (found.undelivered, [row.id for row in found.begun]) == ([], ["a"])
+
+
+def test_a_row_is_written_as_it_was_told_to_who_booked_it(turn):
+    told = [turn.scribe.book(entry(id)) for id in ("a", "b")]
+    turn.scribe.begin(entry("c"))
+    turn.scribe.flush()
+    told.append(turn.scribe.book(entry("c")))
+    turn.over()
+    assert told == [encode(entry(id)) for id in ("a", "b", "c")]
+    lines = (turn.directory / "2026-11-23.one.log").read_bytes().splitlines()
+    assert [line[11:] for line in lines if line[9:10] == b"r"] == told
+
+
+def test_a_row_that_no_text_can_say_is_complained_of_and_spoils_no_other(turn):
+    with capture_logs() as logs:
+        assert turn.scribe.book(entry("\ud800")) == b""
+        turn.scribe.book(entry("a"))
+        turn.over()
+    assert [line["event"] for line in logs] == ["journal not written"]
+    assert turn.written() == ["ra"]
 
 
 def test_whoever_cannot_wait_for_the_end_of_the_turn_has_it_written_now(turn):

@@ -82,6 +82,18 @@ async def test_parts_are_chunks_and_the_head_comes_with_the_first():
             assert await wire.until(b"0\r\n\r\n") == b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"
 
 
+async def test_the_last_part_may_say_something_and_may_be_the_first():
+    async def says(line: Line) -> None:
+        await line.start(200, [TYPE])
+        await line.write(await line.body(LIMIT), more=False)
+
+    async with at(says).open() as place:
+        wire = await Wire.to(place, ASK, ASK)
+        for _ in range(2):
+            assert told(await wire.until(b"\r\n\r\n")).keys() == {b"content-type", b"transfer-encoding"}
+            assert await wire.until(b"0\r\n\r\n") == b"2\r\nhi\r\n0\r\n\r\n"
+
+
 @pytest.mark.parametrize("answer", [whole, parts])
 @pytest.mark.parametrize(
     "ask",
@@ -239,6 +251,20 @@ async def test_the_rest_of_a_body_that_was_refused_is_no_request():
         await wire.send(b"a" * 100_001 + ASK)
         assert (await wire.until(b"you said hi")).startswith(b"HTTP/1.1 200")
         assert place.kind.house.bodies == 0
+
+
+async def test_a_connection_lies_idle_once_the_rest_of_a_body_that_was_refused_has_come():
+    async with at(refuses).open() as place:
+        wire = await Wire.to(place, HEAD + b"content-length: 100001\r\n\r\n")
+        await wire.until(b"request_too_large")
+        await wire.send(b"a" * 100_001)
+        [connection] = place.connections
+        await until(lambda: connection._read > 100_000)
+        now = asyncio.get_running_loop().time()
+        connection.look(now)
+        assert not connection.transport.is_closing()
+        connection.look(now + 100)
+        assert connection.transport.is_closing()
 
 
 async def test_a_body_that_nobody_asks_for_is_not_read_on_and_on():

@@ -111,6 +111,19 @@ def test_what_is_bound_is_said_in_each_line(lines, paper):
     assert [line["worker"] for line in paper.lines()] == [3, 3]
 
 
+def test_a_line_has_nothing_of_a_longer_one_before_it(paper, lines):
+    for size in (3_000, 1, 700, 5_000, 0, 2):
+        lines.add(Record(f"a{size}", 0.0, prompt="x" * size, key="k"))
+    assert [(line["request_id"], len(line["prompt"])) for line in paper.lines()] == [
+        ("a3000", 3_000),
+        ("a1", 1),
+        ("a700", 700),
+        ("a5000", 5_000),
+        ("a0", 0),
+        ("a2", 2),
+    ]
+
+
 def test_what_is_bound_holds_from_the_next_line_on(paper):
     lines = Lines(lambda: NEW_YEAR)
     lines.stream = paper

@@ -46,7 +46,7 @@ async def relay(at: Desk, vendor: Vendor, call: Sent, client: Client, deadline: 
     ticket = await at.gate.trips.fleet.begin("a", "am", {})
     assert ticket is not None
     errand = Errand(candidate, exchange, ticket, forward.timeouts.general)
-    toll = await forward.tolls.take(call, candidate.target, exchange)
+    toll = exchange.take(await forward.tolls.hold(call, candidate.target, exchange), candidate.target)
     sending = msgspec.structs.replace(call, path="/chat/completions", body=b"{}")
     try:
         async with forward.upstream.send("a", sending) as reply:

@@ -202,6 +202,17 @@ async def test_few_requests_are_laid_aside_however_long_nobody_looks(scene):
     assert total(one).requests == total(one).cost == 2_000
 
 
+async def test_requests_that_are_over_together_count_as_those_that_are_over_one_by_one(scene):
+    together, apart = scene.pulse(), scene.pulse()
+    records = [record(cost_nano=n, status=500 if n % 3 == 0 else 200) for n in range(700)]
+    together.over(records[:300])
+    together.over(records[300:])
+    for said in records:
+        apart(said)
+    assert together.whole() == apart.whole()
+    assert total(together).requests == 700
+
+
 # ---- what replicas tell each other
 
 

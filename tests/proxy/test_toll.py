@@ -18,7 +18,7 @@ from adapters.base import NOTHING, Kind, Stamp, Target, Usage
 from adapters.envelope import seal
 from proxy.bound import End
 from proxy.ledger import Counter, Entry, labels
-from proxy.telemetry import Record
+from proxy.telemetry import Record, Timings
 from proxy.toll import Exchange, Toll
 from tests.proxy.accounts import Hand, Moody, until
 from tests.proxy.desk import (
@@ -655,7 +655,7 @@ async def test_two_who_speak_are_one_too_many(tmp_path):
         tolls = at.gate.trips.forward.tolls
         target = at.gate.chooser.route("pair").candidates[0]
         call = adapters.ADAPTERS["openai", "chat"].request(both.envelope, target, NOTHING)
-        first, second = await tolls.take(call, target, both), await tolls.take(call, target, both)
+        first, second = [both.take(await tolls.hold(call, target, both), target) for _ in range(2)]
         both.speak(first, 0.0)
         both.speak(first, 0.0)
         first.end = End(sent=True, whole=True, usage=Usage(in_text=10, out_text=1))
@@ -676,7 +676,7 @@ async def taken(at: Desk, one: Exchange, times: int) -> list[Toll]:
     tolls = at.gate.trips.forward.tolls
     target = at.gate.chooser.route("pair").candidates[0]
     call = adapters.ADAPTERS["openai", "chat"].request(one.envelope, target, NOTHING)
-    return [await tolls.take(call, target, one) for _ in range(times)]
+    return [one.take(await tolls.hold(call, target, one), target) for _ in range(times)]
 
 
 async def test_of_those_who_are_asked_one_after_the_other_each_is_waited_for(tmp_path):
@@ -690,7 +690,7 @@ async def test_of_those_who_are_asked_one_after_the_other_each_is_waited_for(tmp
         one.ask(second, 3.0, 0.5)
         one.answered(second, 5.0)
         one.speak(second, 6.0)
-        assert (one.record.timings.hold, one.record.timings.vendors) == (875.0, 3_000.0)
+        assert (one.timings().hold, one.timings().vendors) == (875.0, 3_000.0)
         at.gate.trips.forward.tolls.close(one)
 
 
@@ -701,13 +701,13 @@ async def test_of_two_at_once_the_time_counts_once_and_only_until_one_of_them_sp
         both.ask(first, 1.0, 0.25)
         both.ask(second, 2.0, 0.5)  # nobody waits for its money: the first is asked in the meantime
         both.answered(second, 3.0)
-        assert both.record.timings.vendors == 0.0, "the first is waited for still"
+        assert both.timings().vendors == 0.0, "the first is waited for still"
         both.speak(second, 4.0)
         both.answered(first, 9.0)
         both.held(0.5)
         both.ask(late, 10.0, 0.5)
         both.answered(late, 11.0)
-        assert (both.record.timings.hold, both.record.timings.vendors) == (250.0, 3_000.0)
+        assert (both.timings().hold, both.timings().vendors) == (250.0, 3_000.0)
         at.gate.trips.forward.tolls.close(both)
 
 
@@ -717,8 +717,19 @@ async def test_times_are_told_to_the_microsecond(tmp_path):
         (only,) = await taken(at, one, 1)
         one.ask(only, 1.0, 0.000_123_456_7)
         one.answered(only, 1.000_987_654_3)
-        assert (one.record.timings.hold, one.record.timings.vendors) == (0.123, 0.988)
+        assert (one.timings().hold, one.timings().vendors) == (0.123, 0.988)
         at.gate.trips.forward.tolls.close(one)
+
+
+async def test_of_a_request_that_nobody_answered_it_is_told_where_the_time_went(tmp_path):
+    async with desk(tmp_path) as at:
+        one = exchange(at)
+        (only,) = await taken(at, one, 1)
+        one.paused(0.5)
+        one.ask(only, 1.0, 0.25)
+        one.answered(only, 2.0)
+        at.gate.trips.forward.tolls.close(one)
+        assert one.record.timings == Timings(queue=500.0, hold=250.0, vendors=1_000.0)
 
 
 async def test_images_are_fetched_once_for_two_at_once(tmp_path):

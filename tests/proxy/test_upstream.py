@@ -398,6 +398,31 @@ async def test_who_reads_a_stream_to_its_end_leaves_the_connection_to_the_next_o
     assert brought == [3]
 
 
+async def test_a_body_that_has_come_is_here_and_need_not_be_waited_for() -> None:
+    async with talking(OK) as (upstream, brought, _):
+        for _ in range(2):
+            async with upstream.send("openai", call()) as reply:
+                assert reply.here() == b"ok"
+                assert reply.here() is None
+                assert await reply.body() == b""
+    assert brought == [2]
+
+
+async def test_a_body_of_which_a_part_has_come_is_to_be_waited_for() -> None:
+    half = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab"
+    async with silent(half) as upstream, upstream.send("openai", call()) as reply:
+        assert reply.here() is None
+        assert reply.buffered() == b"ab"
+
+
+async def test_a_body_of_nothing_is_not_waited_for_either() -> None:
+    async with talking(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n") as (upstream, brought, _):
+        for _ in range(2):
+            async with upstream.send("openai", call()) as reply:
+                assert (reply.here() or await reply.body()) == b""
+    assert brought == [2]
+
+
 async def test_who_drains_a_stream_after_its_end_leaves_the_connection_to_the_next_one() -> None:
     async with talking(*CHUNKS) as (upstream, brought, _):
         for _ in range(3):

@@ -89,6 +89,12 @@ def test_trap_25_what_is_told_later_replaces_and_what_is_not_told_stays():
     assert counted == UsageSaid(input_tokens=10, output_tokens=30, cache_read_input_tokens=0)
 
 
+def test_what_is_told_later_replaces_even_if_it_is_no_count():
+    earlier = UsageSaid(input_tokens=10, output_tokens=1, speed="fast")
+    counted = UsageSaid.read(msgspec.Raw(b'{"output_tokens":"many","service_tier":"priority"}'), earlier)
+    assert counted == UsageSaid(input_tokens=10, output_tokens=0, speed="fast", service_tier="priority")
+
+
 @pytest.mark.parametrize(
     ("said", "tier"),
     [

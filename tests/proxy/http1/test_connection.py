@@ -370,6 +370,19 @@ async def test_a_later_time_counts_though_an_earlier_one_was_awaited_before() ->
     assert await soon(wait) is True
 
 
+async def test_a_later_time_counts_though_an_earlier_one_came_while_nobody_waited() -> None:
+    loop = asyncio.get_running_loop()
+    connection, _ = await asked()
+    rung = asyncio.Event()
+    wait = asyncio.create_task(came(connection.until(HEAD, loop.time() + SHORT, loop.time() + HOUR)))
+    await asyncio.sleep(0)
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
+    assert await soon(wait) is True
+    loop.call_later(2 * SHORT, rung.set)
+    await soon(rung.wait())
+    assert await soon(connection.until(SOME, loop.time() + SHORT, loop.time() + HOUR)) is False
+
+
 async def test_who_is_cancelled_takes_nothing_with_him() -> None:
     connection, _ = await asked()
     connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")

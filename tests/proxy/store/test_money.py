@@ -8,7 +8,7 @@ import pytest
 
 from adapters.base import Usage
 from proxy.budget import MOST, Alert, Ask, Granted, Limit, Refused
-from proxy.ledger import Counter, Entry, labels
+from proxy.ledger import Counter, Entry, encode, labels
 from proxy.store import Settlement, Store, StoreError
 
 ALL = Limit("daily", "all", "day", 100)
@@ -148,6 +148,30 @@ async def test_who_was_settled_is_not_held_again(stores: Stores) -> None:
         with pytest.raises(StoreError):
             await other.hold(ask(id, ALL))
     assert await counter(one) == Counter(spent=20)
+
+
+async def test_what_was_decided_of_an_id_stands_though_there_is_nothing_left(stores: Stores) -> None:
+    one, other = stores
+    first = await granted(one, ask("held", ALL, most=60))
+    await granted(one, ask("gone", ALL, most=40))
+    await settle(one, entry("gone", cost=40))
+    assert await granted(other, ask("held", ALL, least=60, most=60)) == first
+    with pytest.raises(StoreError, match="settled already"):
+        await other.hold(ask("gone", ALL, least=60, most=60))
+    assert (await refused(other, ask("new", ALL))).counter == Counter(held=60, spent=40)
+    assert await counter(one) == Counter(held=60, spent=40), "nothing was held twice"
+
+
+async def test_a_text_that_comes_with_its_row_is_the_row(stores: Stores) -> None:
+    one, other = stores
+    at = (await granted(one, ask("held"))).at
+    rows = [entry("timed", at=at + 1, cost=1), entry("held", cost=2), entry("timeless", cost=3)]
+    await one.settle([Settlement(row, (), encode(row)) for row in rows])
+    found = {row.id: row for row in await ledger(other)}
+    assert found["timed"] == rows[0]
+    assert found["held"] == entry("held", at=at, cost=2), "the time of its hold, of which the text says nothing"
+    assert found["timeless"] == entry("timeless", at=found["timeless"].at, cost=3)
+    assert found["timeless"].at >= at
 
 
 async def test_a_cost_above_its_hold_lands_all_the_same(stores: Stores) -> None:
