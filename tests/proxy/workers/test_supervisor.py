@@ -304,7 +304,8 @@ def test_money_keys_and_circuits_are_those_of_all_workers(start: Start, simulato
     codes = crowd(house, key2)
     assert codes["budget_exceeded"] > 0
     assert codes["ok"] > 0
-    assert len(figures(house, "requests_total", provider="openai")) == 3  # all of them had a part in it
+    # All of them had a part in it; of the few that had their money, one of three may have got none.
+    assert len(figures(house, "requests_refused_total", code="budget_exceeded")) == 3
     house.signal(signal.SIGTERM)
     assert house.wait() == 0
     assert 0 < truth(simulator.ledger()).total <= nano("0.01")
