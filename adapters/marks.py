@@ -32,6 +32,7 @@ _STATE = frozenset(
         *(b'provider_specific_fields"', b'thought_signature"'),
     }
 )
+_LONGEST_NAMES = 256  # characters; what is longer is not remembered
 _ROLE = frozenset({b'role"'})
 _TOOLS = frozenset({b'tools"', b'functions"', b'output_config"', b'response_format"', b'generationConfig"'})
 
@@ -143,13 +144,18 @@ def of(body: bytes, spelled: Any, turns: int) -> Marks:
     return read(body if len(body) < LONG or turns * _MESSAGE > len(body) else msgspec.json.encode(_cut(spelled)))
 
 
-@lru_cache(maxsize=1_024)
 def around(turns: int, *names: str) -> Marks:
     """The marks of a body of so many turns whose texts have no word in them: those of a letter that is `bare`, and has
     no more roles than messages. `names`: what else in it may be a word.
 
     Not looked for, for to look took as long as to write the body.
     """
+    tell = _around if sum(map(len, names)) <= _LONGEST_NAMES else _around.__wrapped__  # clients make up names
+    return tell(turns, *names)
+
+
+@lru_cache(maxsize=1_024)
+def _around(turns: int, *names: str) -> Marks:
     return read(b'"role"' * turns + b"".join(map(msgspec.json.encode, names)))
 
 

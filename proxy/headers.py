@@ -41,7 +41,7 @@ def answer(
     said = [
         *kind,
         (b"x-request-id", record.request_id.encode()),
-        *_served(target.provider, target.model, asked),
+        *_served(target.provider, target.model[:_LONGEST], asked),  # it is remembered: in bounds
     ]
     if record.upstream_id:
         said.append((b"x-upstream-request-id", _plain(record.upstream_id)))

@@ -113,6 +113,13 @@ def outline(letter: envelope.Envelope) -> bytes:
 SAYS_MUCH = {"messages": [{"role": "system", "content": "image"}, {"role": "user", "content": CODE}], "n": 1}
 
 
+def test_names_that_a_client_makes_up_are_not_remembered_where_they_are_long() -> None:
+    known = marks._around.cache_info().currsize
+    for length in (1_000, 2_000):
+        assert marks.around(2, "m" * length) == marks.read(b'"role" "role"')
+    assert marks._around.cache_info().currsize == known
+
+
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["as in JavaScript", "as in Python"])
 def test_long_texts_that_are_full_of_quotes_are_cut_short(separators):
     letter = sealed(SAYS_MUCH, separators=separators)

@@ -67,6 +67,14 @@ def test_an_answer_says_who_served_and_what_could_not_be_had(of, sent, cap, more
     assert read(headers.answer(of, target(), sent, cap)) == {**SERVED, **more}
 
 
+def test_of_a_long_name_no_more_is_remembered_than_is_said() -> None:
+    known = headers._served.cache_info().currsize
+    for more in (1, 2):
+        said = read(headers.answer(record(), target("m" * 1_000 + "n" * more), call(), None))
+        assert said["x-tollhouse-model"] == "m" * 1_000
+    assert headers._served.cache_info().currsize <= known + 1
+
+
 def test_who_is_being_asked_just_now_is_counted():
     said = headers.answer(record("transient"), target(), call(), None, under_way=2)
     assert read(said)["x-tollhouse-attempts"] == "3"
