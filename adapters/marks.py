@@ -21,7 +21,8 @@ _WORDS = re.compile(
     rb'|tool_call|developer"|thinking_blocks"|extra_content"|reasoning_content"|reasoning_details"|thought_signature"'
     rb'|provider_specific_fields")'
 )
-_BACKSLASH = ord("\\")  # a number is looked for at once; bytes, only after an error that says they are no number
+# A number is looked for at once; bytes, only after an error that says they are no number.
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
 _UNICODE = re.compile(rb"\\u")  # `in` takes three times as long to look for two bytes
 _ESCAPED = re.compile(rb"\\u00(?:3[0-9]|[4-7])")  # a letter or a digit that could have been written plainly
 _MEDIA = frozenset({b"image", b"input_", b"audio", b'audio"', b"video", b"file", b"media", b"document", b"inline"})
@@ -80,14 +81,34 @@ def _tell(found: tuple[bytes, ...], unicode: bool, escaped: bool) -> Marks:
 
 _told = lru_cache(maxsize=1_024)(_tell)  # most requests are short, and have the same few words
 _SHORT = 32  # words
+_JUMPS = 16  # quotes: beyond those around a long text or two, to look at one by one takes longer
 
 
 def read(body: bytes, outline: bytes | None = None) -> Marks:
     """Its marks. `outline`: the same with its texts cut short, if somebody has that."""
-    found = _WORDS.findall(body if outline is None else outline)
+    seen = body if outline is None else outline
+    found = _jumped(seen) if len(seen) >= LONG else _WORDS.findall(seen)
     unicode = _BACKSLASH in body and _UNICODE.search(body) is not None
     escaped = unicode and _ESCAPED.search(body) is not None
     return (_told if len(found) <= _SHORT else _tell)(tuple(found), unicode, escaped)
+
+
+def _jumped(body: bytes) -> list[bytes]:
+    """As `findall`, which looks at each byte; what lies between the first quotes is jumped over, at ten times the
+    speed: nearly all of a body that is one long text."""
+    found: list[bytes] = []
+    at = 0
+    for _ in range(_JUMPS):
+        at = body.find(_QUOTE, at)
+        if at < 0:
+            return found
+        word = _WORDS.match(body, at)
+        if word is None:
+            at += 1
+        else:
+            found.append(word[1])
+            at = word.end()
+    return found + _WORDS.findall(body, at)
 
 
 LONG = 16_384  # bytes; to look through less is as quick as to make an outline

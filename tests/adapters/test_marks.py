@@ -50,6 +50,26 @@ def test_it_finds_what_is_there(value, ascii):
     assert found.bare is (told <= {'role"'} and not found.unicode)
 
 
+@given(st.lists(TEXTS.filter(lambda text: "\\" not in json.dumps(text)), max_size=40), st.integers(0, 40))
+def test_a_long_body_is_told_as_the_short_one_that_is_cut_out_of_its_long_text(texts, place):
+    texts.insert(place, "")
+    short, long = (json.dumps([text or "." * size for text in texts]).encode() for size in (1, marks.LONG))
+    assert marks.read(long) == marks.read(short)
+
+
+@pytest.mark.parametrize("quotes", [14, 15, 16, 17, 18])
+def test_a_word_behind_many_quotes_of_a_long_body_is_found(quotes):
+    assert marks.read(b"." * marks.LONG + b'"' * quotes + b'"tools":').words == {b'tools"'}
+
+
+def test_words_that_touch_are_both_found_in_a_long_body():
+    assert marks.read(b"." * marks.LONG + b'"image"tools"').words == {b"image", b'tools"'}
+
+
+def test_a_long_body_without_any_quote_has_no_words():
+    assert marks.read(b"." * marks.LONG).words == set()
+
+
 @pytest.mark.parametrize("word", [*(f'{word}"' for word in WORDS), *BEGINNINGS, SOUND])
 def test_each_word_is_found_alone(word):
     assert marks.read(f'["{word}'.encode()).words == {word.encode()}
