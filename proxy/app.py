@@ -72,8 +72,8 @@ class Wiring:
         self.pulse = Pulse(self.store, self.purse.all, self.store, self.replica, clock=clocks.clock, wall=clocks.wall)
         self.otel = self._otel()
         self.decisions = Decisions(wall=clocks.wall)
-        aftermath = Aftermath(self.pulse.over, self.decisions.over)
-        told = (*sinks, self.metrics.record, aftermath, *([self.otel] if self.otel else ()))
+        aftermath = Aftermath(self.metrics.over, self.pulse.over, self.decisions.over)
+        told = (*sinks, aftermath, *([self.otel] if self.otel else ()))
         self.estate = self._estate(told)
         self.pulse.fleet = self.estate.fleet
         self.estate.fleet.exchange.readers += [self.estate.roster, self.pulse]

@@ -66,7 +66,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True):
         target, stream = candidate.target, need.stream
         timings = self.timeouts.of(target)
         first_byte = timings.first_byte if stream else timings.first_byte_plain
-        needed = ratelimit.needs(need.prompt, int(candidate.expected.output))
+        needed = need.prompt, int(candidate.expected.output)
         ticket = await self.fleet.begin(
             target.provider, candidate.model, needed, first_byte=first_byte, stream=stream, force=force
         )

@@ -132,8 +132,8 @@ class Metrics:
     """One per process; used on the event loop, but for `text` and `lost`, which may be called in any thread. Replicas
     and workers count each their own: Prometheus adds them up.
 
-    `record` is a `Sink`; `observe` is told each row of the ledger. Both are laid aside and counted many at once: nobody
-    looks before the `text` is asked for. `budgets`, `circuits` and `gauges` are told just before that.
+    `over` is told of requests; `observe`, of each row of the ledger. Both are laid aside and counted many at once:
+    nobody looks before the `text` is asked for. `budgets`, `circuits` and `gauges` are told just before that.
     """
 
     def __init__(self) -> None:
@@ -158,9 +158,9 @@ class Metrics:
 
     # ---- as it happens ------------------------------------------------------------------------------------------
 
-    def record(self, record: Record) -> None:
-        """A request is over: count what the ledger has no row of. A `Sink`."""
-        self._records.append(record)
+    def over(self, records: Sequence[Record]) -> None:
+        """Requests are over, some at once: count what the ledger has no row of."""
+        self._records += records
         if len(self._records) >= _MOST_ASIDE:
             self._gather()
 

@@ -45,7 +45,7 @@ class Ticket(Sent):
     way: Way
     probes: dict[str, str]  # scope -> the name of its place there
     sinces: Mapping[str, int]  # scope -> since when its circuit is as it was then
-    needed: Mapping[str, int]
+    needed: tuple[int, int]
     answered: bool = False  # its first part has come
     ended: bool = False
 
@@ -116,7 +116,7 @@ class Fleet:
         self,
         provider: str,
         model: str,
-        needed: Mapping[str, int],
+        needed: tuple[int, int] = (0, 0),
         *,
         first_byte: float = 60.0,
         stream: bool = False,
@@ -124,9 +124,9 @@ class Fleet:
     ) -> Ticket | None:
         """An attempt is about to be made; None if its circuit is half-open and all places for probes are taken.
 
-        With `force` it is made even so. Waits only for a place (and for no longer than the store may take). `needed`
-        (`ratelimit.needs`) is what it takes of the vendor's limits when it is `sent`. `first_byte`: after how many
-        seconds it is given up, if nobody answers.
+        With `force` it is made even so. Waits only for a place (and for no longer than the store may take). `needed`:
+        tokens of its prompt and of its answer, estimated, which are taken off the vendor's limits when it is `sent`.
+        `first_byte`: after how many seconds it is given up, if nobody answers.
         """
         way, view = self._ways.get((provider, model)) or self.way(provider, model), self._view
         probes: dict[str, str] = {}
@@ -167,7 +167,7 @@ class Fleet:
         """It goes out: what it needs is taken off what the vendor's limits have left, until they are told anew: here,
         not for the others."""
         if ticket.way.model.seen.windows:  # else there is nothing to take it off
-            ticket.way.spend(ticket.needed, self.now())
+            ticket.way.spend(ratelimit.needs(*ticket.needed), self.now())
 
     def answered(self, ticket: Ticket) -> None:
         """Its first part has come."""

@@ -91,7 +91,7 @@ def _notices(number: int) -> Setting:
                 fleet = Fleet(store, Policy(), replica=f"replica-{replica}", clock=time.monotonic, wall=time.time)
                 await fleet.exchange.join()
                 for n in range(MODELS_EACH):
-                    ticket = await fleet.begin(f"provider-{replica}", f"model-{n}", {})
+                    ticket = await fleet.begin(f"provider-{replica}", f"model-{n}")
                     if ticket is not None:
                         fleet.end(ticket, Outcome(first=100.0, whole=300.0, tokens=10))
                 fleet.gather()

@@ -263,7 +263,7 @@ class Desk:
         """Have it known how fast a vendor is as a rule, and that there is money for hedging."""
         fleet = self.gate.trips.fleet
         for _ in range(25):
-            ticket = await fleet.begin(name, f"{name}m", {})
+            ticket = await fleet.begin(name, f"{name}m")
             assert ticket is not None
             fleet.end(ticket, Outcome(first=milliseconds, whole=milliseconds))
         fleet.gather()
@@ -272,7 +272,7 @@ class Desk:
     async def hear(self, name: str, kind: Kind, seconds: float | None = None) -> None:
         """Have a vendor known to have failed so; `seconds` is what it said of when to come again."""
         fleet = self.gate.trips.fleet
-        ticket = await fleet.begin(name, f"{name}m", {}, force=True)
+        ticket = await fleet.begin(name, f"{name}m", force=True)
         assert ticket is not None
         fleet.end(ticket, Outcome(failure=Failure(kind, "so it is", retry_after=seconds)))
 

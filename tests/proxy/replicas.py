@@ -51,7 +51,7 @@ async def rounds(*fleets: Fleet) -> None:
 
 
 async def begun(fleet: Fleet, provider: str = "openai", model: str = "gpt-4o", first_byte: float = 60.0) -> Ticket:
-    ticket = await fleet.begin(provider, model, {}, first_byte=first_byte)
+    ticket = await fleet.begin(provider, model, first_byte=first_byte)
     assert ticket is not None
     return ticket
 

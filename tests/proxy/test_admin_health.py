@@ -64,7 +64,7 @@ class Replica(NamedTuple):
     async def hear(self, times: int, failure: Failure | None = BROKEN, model: str = "big") -> None:
         """So many requests come to this end."""
         for _ in range(times):
-            ticket = await self.fleet.begin("openai", model, {})
+            ticket = await self.fleet.begin("openai", model)
             assert ticket is not None
             self.fleet.end(ticket, Outcome(failure=failure, whole=None if failure else 20.0))
 
@@ -212,10 +212,10 @@ async def test_our_own_way_to_a_provider_is_told_as_this_replicas_own(place):
 
 
 async def test_requests_in_flight_are_this_replicas_own(place):
-    ticket = await place.one.fleet.begin("openai", "big", {})
+    ticket = await place.one.fleet.begin("openai", "big")
     assert ticket is not None
     place.one.fleet.end(ticket, Outcome())
-    assert await place.one.fleet.begin("openai", "big", {}) is not None
+    assert await place.one.fleet.begin("openai", "big") is not None
     assert (await place.one.model())["in_flight"] == 1
 
 

@@ -32,7 +32,7 @@ async def befall(at: Desk, ill: str) -> None:
     elif ill == "a is limited":
         await at.hear("a", Kind.RATE_LIMITED, 60.0)
     elif ill == "c has little left":
-        ticket = await fleet.begin("c", "cm", {})
+        ticket = await fleet.begin("c", "cm")
         assert ticket is not None
         now = fleet.now()
         fleet.end(ticket, Outcome(windows={"requests": Window(100, 0.0, now, now + 60_000)}))

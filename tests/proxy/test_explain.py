@@ -247,7 +247,7 @@ async def serve(settings: Settings, *ends: tuple[str, Outcome], when: str = "clo
         while fleet.standing(provider, model).state != when:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
-        ticket = await fleet.begin(provider, model, {})
+        ticket = await fleet.begin(provider, model)
         assert ticket is not None
         fleet.end(ticket, outcome)
     await fleet.close()

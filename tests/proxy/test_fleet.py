@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from adapters.base import Kind
 from proxy.fleet import Fleet, Ticket, Ways
 from proxy.health import Outcome, Policy, Standing
-from proxy.health.ratelimit import Window, needs
+from proxy.health.ratelimit import Window
 from tests.proxy.accounts import Hand
 from tests.proxy.plain_board import Paper, PlainBoard
 from tests.proxy.replicas import ILL, LEFT, NOW, OK, OPENAI, POLICY, alone, asked, begun, ill, joined, rounds, state
@@ -91,10 +91,10 @@ async def test_one_probe_goes_first_then_the_others_then_all(fleet: Fleet, clock
     await half_open(fleet, clock)
     first = await begun(fleet)
     assert list(first.probes) == ["model"]
-    assert await fleet.begin(*OPENAI, {}) is None
+    assert await fleet.begin(*OPENAI) is None
     fleet.end(first, OK)
     second, third = await begun(fleet), await begun(fleet)
-    assert await fleet.begin(*OPENAI, {}) is None
+    assert await fleet.begin(*OPENAI) is None
     fleet.end(second, OK)
     assert state(fleet) == "half_open"
     fleet.end(third, OK)
@@ -117,10 +117,10 @@ async def test_a_probe_that_says_nothing_gives_its_place_back(fleet: Fleet, cloc
 
 async def test_who_must_ask_does_so_without_a_place(fleet: Fleet, clock: Hand) -> None:
     await half_open(fleet, clock)
-    probe = await fleet.begin(*OPENAI, {}, force=True)
+    probe = await fleet.begin(*OPENAI, force=True)
     assert probe is not None
     assert list(probe.probes) == ["model"]
-    forced = await fleet.begin(*OPENAI, {}, force=True)
+    forced = await fleet.begin(*OPENAI, force=True)
     assert forced is not None
     assert forced.probes == {}
     fleet.end(forced, ILL)
@@ -148,7 +148,7 @@ async def test_who_finds_one_place_of_two_takes_none(fleet: Fleet, clock: Hand) 
     clock.now += POLICY.cooldown
     elsewhere = await begun(fleet, "openai", "gpt-4o-mini")  # takes the provider's
     assert set(elsewhere.probes) == {"provider"}
-    assert await fleet.begin(*OPENAI, {}) is None
+    assert await fleet.begin(*OPENAI) is None
     fleet.end(elsewhere, LEFT)
     assert set((await begun(fleet)).probes) == {"provider", "model"}
 
@@ -164,9 +164,9 @@ async def test_the_place_of_a_probe_that_was_never_heard_of_again_is_given_out_a
     await half_open(fleet, clock)
     await begun(fleet)
     clock.now += 119
-    assert await fleet.begin(*OPENAI, {}) is None
+    assert await fleet.begin(*OPENAI) is None
     clock.now += 2
-    assert await fleet.begin(*OPENAI, {}) is not None
+    assert await fleet.begin(*OPENAI) is not None
 
 
 # ---- late outcomes --------------------------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ def told(fleet: Fleet, remaining: int) -> Outcome:
 
 
 async def test_what_is_sent_is_taken_off_the_limits_until_they_are_told_anew(fleet: Fleet, clock: Hand) -> None:
-    takes = needs(1_000, 500)
+    takes = 1_000, 500
     ticket = await fleet.begin(*OPENAI, takes)
     assert ticket is not None
     assert fleet.standing(*OPENAI).windows == {}
@@ -457,7 +457,7 @@ async def test_what_was_sent_after_the_limits_were_told_is_taken_off_when_that_i
     """What goes well is laid aside for a moment, and others are sent meanwhile."""
     await asked(fleet, told(fleet, 60))
     clock.now += 1
-    tickets = [await fleet.begin(*OPENAI, needs(10, 10)) for _ in range(3)]
+    tickets = [await fleet.begin(*OPENAI, (10, 10)) for _ in range(3)]
     assert all(tickets)
     before, *after = [ticket for ticket in tickets if ticket]
     fleet.sent(before)
@@ -511,11 +511,14 @@ async def test_an_answer_after_a_failure_ends_its_row_at_once(fleet: Fleet) -> N
 
 
 async def test_a_limit_that_a_request_does_not_touch_stays(fleet: Fleet) -> None:
-    await asked(fleet, told(fleet, 10))
-    ticket = await fleet.begin(*OPENAI, {"tokens": 100})
+    now = fleet.now()
+    each = {kind: Window(100, 10, now, now + 60_000) for kind in ("requests", "input_tokens", "output_tokens")}
+    await asked(fleet, Outcome(whole=100.0, windows=each))
+    ticket = await fleet.begin(*OPENAI, (7, 0))
     assert ticket is not None
     fleet.sent(ticket)
-    assert fleet.standing(*OPENAI).windows["requests"].remaining == 10
+    left = {kind: window.remaining for kind, window in fleet.standing(*OPENAI).windows.items()}
+    assert left == {"requests": 9, "input_tokens": 3, "output_tokens": 10}
 
 
 async def test_a_rate_limit_lasts_until_its_time(fleet: Fleet, clock: Hand) -> None:

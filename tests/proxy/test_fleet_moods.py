@@ -155,12 +155,12 @@ async def test_probes_that_went_without_the_board_are_known_to_it_later(
     boards[0].away = True
     await fleets[0].exchange.round()
     first = await begun(fleets[0])
-    assert await fleets[0].begin(*OPENAI, {}) is None
+    assert await fleets[0].begin(*OPENAI) is None
     fleets[0].end(first, OK)
     second, third = await begun(fleets[0]), await begun(fleets[0])
     boards[0].away = False
     await rounds(*fleets)
-    assert await fleets[1].begin(*OPENAI, {}) is None
+    assert await fleets[1].begin(*OPENAI) is None
     for ticket in (second, third):
         fleets[0].end(ticket, OK)
     await rounds(*fleets)
@@ -416,8 +416,8 @@ async def test_a_board_that_hangs_delays_nobody_but_a_probe_and_that_one_not_for
     assert list(ticket.probes) == ["model"]
     assert events(logs) == ["health not shared", "circuit half-open"]
     assert logs[0]["why"] == "no answer in time"
-    assert await fleets[0].begin(*OPENAI, {}) is None
-    other = fleets[0].begin("gemini", "flash", {})
+    assert await fleets[0].begin(*OPENAI) is None
+    other = fleets[0].begin("gemini", "flash")
     with pytest.raises(StopIteration):
         other.send(None)  # it has not waited for anything
 
@@ -431,7 +431,7 @@ async def test_a_client_that_leaves_while_a_place_is_asked_for_keeps_none(
     await rounds(*fleets)
     clock.now += POLICY.cooldown
     for doors in range(1, 8):
-        asking = asyncio.create_task(fleets[0].begin(*OPENAI, {}))
+        asking = asyncio.create_task(fleets[0].begin(*OPENAI))
         for _ in range(doors):
             await asyncio.sleep(0)
         asking.cancel()
@@ -451,13 +451,13 @@ async def test_a_client_that_leaves_when_the_place_was_given_gives_it_back(
     clock.now += POLICY.cooldown
     boards[0].stuck = asyncio.Event()
     pins = boards[0].pins
-    asking = asyncio.create_task(fleets[0].begin(*OPENAI, {}))
+    asking = asyncio.create_task(fleets[0].begin(*OPENAI))
     await until(lambda: boards[0].pins > pins)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     boards[0].stuck = None
     await rounds(*fleets)
-    assert await fleets[1].begin(*OPENAI, {}) is not None
+    assert await fleets[1].begin(*OPENAI) is not None
 
 
 # ---- the bell -------------------------------------------------------------------------------------------------------
@@ -577,8 +577,8 @@ async def test_where_a_strange_notice_stands_each_gives_places_of_its_own(
     clock.now += POLICY.cooldown
     paper.put(KEY, b"?")
     with capture_logs():
-        first = [await fleet.begin(*OPENAI, {}) for fleet in fleets]
-        again = [await fleet.begin(*OPENAI, {}) for fleet in fleets]
+        first = [await fleet.begin(*OPENAI) for fleet in fleets]
+        again = [await fleet.begin(*OPENAI) for fleet in fleets]
     assert all(first)
     assert not any(again)
 

@@ -170,7 +170,7 @@ async def test_what_one_sends_is_not_taken_off_the_limits_of_others(fleets: list
     now = fleets[0].now()
     await asked(fleets[0], Outcome(whole=1.0, windows={"requests": Window(100, 7, now, now + 10**6)}))
     await rounds(*fleets)
-    ticket = await fleets[1].begin(*OPENAI, {"requests": 1})
+    ticket = await fleets[1].begin(*OPENAI, (0, 0))
     assert ticket is not None
     fleets[1].sent(ticket)
     await asked(fleets[2], LEFT)
@@ -203,7 +203,7 @@ async def test_who_comes_later_reads_what_stands_there(place: Place, fleets: lis
 async def all_begin(fleets: list[Fleet], each: int = 6) -> list[tuple[Fleet, Ticket]]:
     """All at the same time; those that have a place."""
     asking = [fleet for fleet in fleets for _ in range(each)]
-    tickets = await asyncio.gather(*(fleet.begin(*OPENAI, {}) for fleet in asking))
+    tickets = await asyncio.gather(*(fleet.begin(*OPENAI) for fleet in asking))
     return [(fleet, ticket) for fleet, ticket in zip(asking, tickets, strict=True) if ticket is not None]
 
 
@@ -241,8 +241,8 @@ async def test_there_are_no_more_probes_in_the_fleet_than_the_policy_allows(half
 
 async def test_who_has_not_heard_that_a_place_is_taken_does_not_get_it(half_open: list[Fleet]) -> None:
     one, other, _ = half_open
-    assert await one.begin(*OPENAI, {}) is not None
-    assert await other.begin(*OPENAI, {}) is None
+    assert await one.begin(*OPENAI) is not None
+    assert await other.begin(*OPENAI) is None
 
 
 async def test_a_probe_that_fails_opens_it_for_all(half_open: list[Fleet]) -> None:

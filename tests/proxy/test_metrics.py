@@ -85,7 +85,7 @@ def attempt(outcome: str = "ok", model: str = "gpt-4o", *, started: float = 0.0,
 
 def told(record: Record) -> Metrics:
     metrics = Metrics()
-    metrics.record(record)
+    metrics.over([record])
     return metrics
 
 
@@ -204,7 +204,7 @@ def test_the_model_of_an_attempt_is_never_the_clients_word():
     metrics = Metrics()
     for number in range(100):
         tried = [Attempt("openai", f"canary{number}", "timeout", 1.0), Attempt("openai", f"canary{number}", "ok", 1.0)]
-        metrics.record(over(*tried, user=f"canary{number}", model=f"canary{number}", timings=Timings(first_byte=1.0)))
+        metrics.over([over(*tried, user=f"canary{number}", model=f"canary{number}", timings=Timings(first_byte=1.0))])
     assert b"canary" not in metrics.text()
     assert samples(metrics, "attempts_total") == {(OTHER, "timeout", "openai"): 100.0, (OTHER, "ok", "openai"): 100.0}
     assert samples(metrics, "retries_total") == {(OTHER, "openai"): 100.0}
@@ -215,7 +215,7 @@ def test_of_many_requests_and_rows_few_are_laid_aside_and_all_are_counted():
     records, rows = [over(attempt()) for _ in range(1_000)], [row(cost=DOLLAR) for _ in range(1_000)]
     free = sys.getrefcount(records[0]), sys.getrefcount(rows[0])
     for record in records:
-        metrics.record(record)
+        metrics.over([record])
     assert sum(sys.getrefcount(records[n]) > free[0] for n in range(1_000)) < 64
     for entry in rows:
         metrics.observe(entry)
@@ -252,9 +252,9 @@ def test_it_is_no_matter_how_many_are_counted_together():
     ]
     together, alone = Metrics(), Metrics()
     for record, entry in zip(records, rows, strict=True):
-        together.record(record)
+        together.over([record])
         together.observe(entry)
-        alone.record(record)
+        alone.over([record])
         alone.observe(entry)
         alone.text()
     for name, metric in METRICS.items():
@@ -279,7 +279,7 @@ def test_what_is_counted_while_another_thread_reads_is_not_lost():
     reader.start()
     try:
         for number in range(20_000):
-            metrics.record(over(attempt(model=f"m{number // 40}")))
+            metrics.over([over(attempt(model=f"m{number // 40}"))])
             metrics.observe(row(cost=DOLLAR))
     finally:
         over_now.set()
@@ -292,7 +292,7 @@ def test_what_is_counted_while_another_thread_reads_is_not_lost():
 def test_codes_of_refusals_stay_few_whatever_they_are():
     metrics = Metrics()
     for number in range(200):
-        metrics.record(over(code=f"code{number % 100}"))
+        metrics.over([over(code=f"code{number % 100}")])
     found = samples(metrics, "requests_refused_total")
     assert sum(found.values()) == 200
     assert found[OTHER,] == 72, "36 codes that came too late, twice"

@@ -43,7 +43,7 @@ async def relay(at: Desk, vendor: Vendor, call: Sent, client: Client, deadline: 
     exchange = Exchange(letter, Stamp("c", 1), client.down, record, entry, deadline, 1e9)
     forward, chooser = at.gate.trips.forward, at.gate.chooser
     [candidate] = chooser.candidates(chooser.route("one"), Need(), caller="", when=1)
-    ticket = await at.gate.trips.fleet.begin("a", "am", {})
+    ticket = await at.gate.trips.fleet.begin("a", "am")
     assert ticket is not None
     errand = Errand(candidate, exchange, ticket, forward.timeouts.general)
     toll = exchange.take(await forward.tolls.hold(call, candidate.target, exchange), candidate.target)

@@ -27,7 +27,7 @@ async def looking(tmp_path):
 async def opened(found: Hall, model: str = "gpt-4o") -> None:
     """Its circuit is open now."""
     for _ in range(3):
-        ticket = await found.fleet.begin("openai", model, {})
+        ticket = await found.fleet.begin("openai", model)
         assert ticket is not None
         found.fleet.end(ticket, BROKEN)
 
