@@ -139,12 +139,13 @@ def outline(raw: bytes, fields: Mapping[str, msgspec.Raw], style: Style | None) 
     Looking for words is slow where texts are full of quotes, as code and JSON are: so the texts of long messages are
     cut to their beginnings. Not where messages have members twice, or are written in odd ways.
     """
-    said = fields.get("messages")
+    said, half = fields.get("messages"), len(raw) // 2
     if (
         said is None
         or style is None
         or len(raw) < LONG
-        or raw.count(b'\\"', len(raw) // 2, len(raw) // 2 + _SAMPLE) < 8
+        or raw.find(_QUOTE, half, half + _SAMPLE) < 0  # a fortieth of the time of counting
+        or raw.count(b'\\"', half, half + _SAMPLE) < 8
     ):
         return raw
     try:

@@ -65,7 +65,8 @@ async def run(given: argparse.Namespace, runner: Run) -> tuple[Figures, str]:
             if one.name != PROFILED if given.whole else not one.name.startswith("tollhouse"):
                 continue
             try:
-                file = await profile.take(one, case, CASES[case], given.connections)
+                with one.awake():
+                    file = await profile.take(one, case, CASES[case], given.connections)
             except NotInstalledError as error:
                 runner.say(f"no profile: {error}")
                 continue

@@ -45,6 +45,7 @@ CASES: Mapping[str, Case] = {
     "gemini": Case("Gemini", vendor="gemini"),
     "gemini-stream": Case("Gemini, streamed", vendor="gemini", stream=True),
 }
+PROMISED = tuple(name for name, case in CASES.items() if not case.gap)  # the paced stream is shown, not judged
 
 
 def usage_of(number: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Puts each peer into an environment of its own under build/bench/, once: later runs find it there."""
 
 import fcntl
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.bench.interpreter import quickest
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "bench"
 PATIENCE = 240.0  # seconds for one command of an installer
 FERROGW, PORTKEY, LITELLM, PY_SPY = "1.5.10", "1.15.2", "1.109.1", "0.4.3"
+METRICS = "prometheus-client==0.26.0"  # LiteLLM tells metrics where it is there
 # With newer ones of what Portkey stands on, each stream through it ends in its 500: "TypeError: immutable".
 HONO_SERVER = "1.13.8"
 # LiteLLM's newest release asks for versions of these that were not to be had when this was written; neither of them is
@@ -62,9 +66,9 @@ def _once(home: Path, stamp: str, install: Callable[[], object]) -> None:
         file.write_text(stamp, encoding="utf-8")
 
 
-def _environment(home: Path, *requirements: str, loose: Sequence[str] = ()) -> None:
-    """A virtual environment with these, by uv where it is at hand: it can overrule what a package asks for."""
-    _run([sys.executable, "-m", "venv", home])
+def _environment(home: Path, *requirements: str | Path, loose: Sequence[str] = ()) -> None:
+    """A virtual environment of the best Python at hand with these, by uv: it can overrule what a package asks for."""
+    _run([quickest().path, "-m", "venv", "--without-pip", home])  # Debian's may have no pip to put into it
     uv = Path(sys.executable).with_name("uv")
     overrides = home / "overrides.txt"
     overrides.write_text("\n".join(loose), encoding="utf-8")
@@ -72,7 +76,12 @@ def _environment(home: Path, *requirements: str, loose: Sequence[str] = ()) -> N
 
 
 def ours() -> Installed:
-    return Installed(ROOT, version("tollhouse"))
+    """What runs, as it is pinned; our own rooms are those of this checkout."""
+    home, pins = BUILD / "tollhouse", ROOT / "requirements/serve.txt"
+    python = quickest().version
+    stamp = f"{python} {hashlib.sha256(pins.read_bytes()).hexdigest()}"
+    _once(home, stamp, lambda: _environment(home, "--require-hashes", "-r", pins))
+    return Installed(home, f"{version('tollhouse')} on Python {python}")
 
 
 def nginx() -> Installed:
@@ -120,8 +129,10 @@ def portkey() -> Installed:
 
 def litellm() -> Installed:
     home = BUILD / "litellm"
-    _once(home, LITELLM, lambda: _environment(home, f"litellm[proxy]=={LITELLM}", loose=LOOSE))
-    return Installed(home, LITELLM)
+    python = quickest().version
+    wanted = f"litellm[proxy]=={LITELLM}", METRICS
+    _once(home, f"{python} {wanted}", lambda: _environment(home, *wanted, loose=LOOSE))
+    return Installed(home, f"{LITELLM} on Python {python}")
 
 
 def py_spy() -> Path:

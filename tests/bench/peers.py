@@ -1,13 +1,13 @@
 """Who is measured: how each is started and told where the vendors are, in the leanest form that does the same work."""
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.bench import installation
-from tests.bench.cases import CASES, Case
+from tests.bench.cases import CASES, PROMISED, Case
 from tests.tollhouse import surroundings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +60,7 @@ class Subject:
     native: bool = False  # its clients speak the vendor's language, since it translates none
     redis: bool = False
     compiled: bool = False
+    like: bool = False  # set up to do what we do beside forwarding, as far as it can
     rate: float = 50.0  # requests a second at which its times are taken
     cases: Sequence[str] = tuple(CASES)
 
@@ -110,10 +111,11 @@ def _tollhouse(place: Place, home: Path) -> Launch:
         "OPENAI_BASE_URL": f"{place.vendor}/v1",
         "ANTHROPIC_BASE_URL": place.vendor,
         "GEMINI_BASE_URL": place.vendor,
+        "PYTHONPATH": str(ROOT),
         **{f"{vendor.upper()}_API_KEY": key for vendor, key in VENDOR_KEYS.items()},
         **({"REDIS_URL": place.redis} if place.redis else {}),
     }
-    return Launch([sys.executable, "-m", "proxy", "serve", "--port", str(place.port)], environ)
+    return Launch([str(home / "bin/python"), "-m", "proxy", "serve", "--port", str(place.port)], environ)
 
 
 TOLLHOUSE = """\
@@ -127,15 +129,15 @@ def _tollhouse_headers(case: Case, place: Place) -> Headers:
     return [*_bearer(case, place), ("x-tollhouse-user", "bench")]
 
 
-def _ferrogw(place: Place, home: Path) -> Launch:
+def _ferrogw(place: Place, home: Path, *plugins: object, **more: str) -> Launch:
     config = {
         "strategy": {"mode": "fallback"},
         "targets": [{"virtual_key": vendor} for vendor in VENDOR_KEYS],
+        "plugins": plugins,
     }
     environ = {
         "GATEWAY_CONFIG": str(place.write("config.json", json.dumps(config))),
         "PORT": str(place.port),
-        "ALLOW_UNAUTHENTICATED_PROXY": "true",
         "RATE_LIMIT_RPS": "1000000",
         "RATE_LIMIT_BURST": "1000000",
         "FERRO_MODEL_CATALOG_TIMEOUT": "0",  # it would ask a host that is not there
@@ -145,8 +147,23 @@ def _ferrogw(place: Place, home: Path) -> Launch:
         "ANTHROPIC_BASE_URL": place.vendor,
         "GEMINI_API_KEY": VENDOR_KEYS["gemini"],
         "GEMINI_BASE_URL": f"{place.vendor}/v1beta",
+        **more,
     }
     return Launch([str(home / "bin/ferrogw"), "serve"], environ)
+
+
+def _ferrogw_lean(place: Place, home: Path) -> Launch:
+    return _ferrogw(place, home, ALLOW_UNAUTHENTICATED_PROXY="true")
+
+
+def _ferrogw_like(place: Place, home: Path) -> Launch:
+    limit = {"spend_limit_usd": 1_000_000.0, "input_per_m_tokens": 3.0, "output_per_m_tokens": 15.0}
+    plugins = [
+        {"name": name, "type": kind, "stage": stage, "enabled": True, "config": config}
+        for name, kind, config in (("budget", "ratelimit", limit), ("request-logger", "logging", {"level": "info"}))
+        for stage in ("before_request", "after_request")
+    ]
+    return _ferrogw(place, home, *plugins, MASTER_KEY=KEY)
 
 
 def _portkey(place: Place, home: Path) -> Launch:
@@ -164,17 +181,45 @@ def _portkey_headers(case: Case, place: Place) -> Headers:
     ]
 
 
-def _litellm(place: Place, home: Path) -> Launch:
+def _litellm(place: Place, home: Path, *, like: bool = False) -> Launch:
     models = []
     for vendor, key in VENDOR_KEYS.items():
         model = next(case.model for case in CASES.values() if case.vendor == vendor)
         base = {"openai": f"{place.vendor}/v1", "anthropic": place.vendor, "gemini": f"{place.vendor}/v1beta"}[vendor]
-        params = {"model": f"{vendor}/{model}", "api_base": base, "api_key": key}
+        params: dict[str, object] = {"model": f"{vendor}/{model}", "api_base": base, "api_key": key}
+        if like:
+            params |= {"max_budget": 9_000_000, "budget_duration": "30d"}
         models.append({"model_name": model, "litellm_params": params})
-    told = {"model_list": models, "general_settings": {"master_key": KEY}, "litellm_settings": {"telemetry": False}}
+    settings: dict[str, object] = {"telemetry": False}
+    told = {"model_list": models, "general_settings": {"master_key": KEY}, "litellm_settings": settings}
+    if like:
+        settings |= {"json_logs": True, "callbacks": ["prometheus"]}
+        daily = {vendor: {"budget_limit": 1_000_000, "time_period": "1d"} for vendor in VENDOR_KEYS}
+        store = urlsplit(place.redis)
+        told["router_settings"] = {
+            "redis_host": store.hostname,
+            "redis_port": store.port,
+            "provider_budget_config": daily,
+        }
     config = place.write("config.yaml", json.dumps(told))
     argv = [str(home / "bin/litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(place.port)]
     return Launch(argv, {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"})
+
+
+def _litellm_like(place: Place, home: Path) -> Launch:
+    return _litellm(place, home, like=True)
+
+
+_FERROGW = Subject(
+    "ferrogw (Go)", "no key check, no budget, no plugin", _ferrogw_lean, installation.ferrogw, compiled=True
+)
+_LITELLM = Subject(
+    "LiteLLM (Python)",
+    "one worker, a master key, no database, no budget",
+    _litellm,
+    installation.litellm,
+    rate=10.0,
+)
 
 
 SUBJECTS: Mapping[str, Subject] = {
@@ -201,12 +246,14 @@ SUBJECTS: Mapping[str, Subject] = {
         installation.ours,
         _tollhouse_headers,
     ),
-    "ferrogw": Subject(
-        "ferrogw (Go)",
-        "no key check, no budget, no plugin",
-        _ferrogw,
-        installation.ferrogw,
-        compiled=True,
+    "ferrogw": _FERROGW,
+    "ferrogw-like": replace(
+        _FERROGW,
+        title="ferrogw, the same on",
+        about="its key check, its budget of each key (in memory), its log of requests, its metrics",
+        launch=_ferrogw_like,
+        like=True,
+        cases=PROMISED,
     ),
     "portkey": Subject(
         "Portkey (Node)",
@@ -218,12 +265,16 @@ SUBJECTS: Mapping[str, Subject] = {
         rate=25.0,
         cases=tuple(case for case in CASES if case != "gemini-stream"),
     ),
-    "litellm": Subject(
-        "LiteLLM (Python)",
-        "one worker, a master key, no database, no budget",
-        _litellm,
-        installation.litellm,
-        rate=10.0,
+    "litellm": _LITELLM,
+    "litellm-like": replace(
+        _LITELLM,
+        title="LiteLLM, the same on",
+        about="the same with a JSON log, Prometheus' metrics, and, kept in Redis, daily budgets of the vendors and "
+        "monthly ones of the models; its budgets of keys and users want a database, and are off",
+        launch=_litellm_like,
+        redis=True,
+        like=True,
+        cases=PROMISED,
     ),
 }
 

@@ -74,10 +74,24 @@ class Server:
         """The exit code, once it has one."""
         return None if self._process is None else self._process.poll()
 
+    def pause(self) -> None:
+        """It stands still, with all its threads and children."""
+        self._tell(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on."""
+        self._tell(signal.SIGCONT)
+
+    def _tell(self, number: signal.Signals) -> None:
+        for pid in tree(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def stop(self) -> None:
         """End it, and what it has left behind. Harmless once it has ended."""
         if self._process is None or self._process.poll() is not None:
             return
+        self.resume()  # who stands still hears nothing
         family = tree(self.pid)
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -113,7 +113,7 @@ class Run:
         print(f"{time.monotonic() - self._began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
     async def everything(self) -> Figures:
-        """Starts one by one, each alone; then all together, in turns."""
+        """Starts one by one; then all in turns. While one runs, all others stand still."""
         for name in self.plan.subjects:
             await self._open(name)
         for turn in range(self.plan.rounds):
@@ -144,6 +144,7 @@ class Run:
             figures.left_out[name] = str(error)
             self.say(f"{name}: left out: {error}")
             return
+        one.sleep()
         self.actors.append(one)
         starts = " ".join(f"{start:.2f}" for start in figures.starts[name])
         self.say(f"{name} {figures.versions[name]}: {starts} s to the first answer, {figures.idle[name][-1]:.1f} MB")
@@ -159,7 +160,8 @@ class Run:
             assert one.subject is not None
             if case not in one.subject.cases:
                 continue
-            found = await crowded(one, CASES[case], self.mock, self.plan.connections, self.plan.seconds)
+            with one.awake():
+                found = await crowded(one, CASES[case], self.mock, self.plan.connections, self.plan.seconds)
             cell = (case, one.name)
             good = max(1, found.tally.good)
             self.figures.micros[cell].append(found.micros)
@@ -172,10 +174,11 @@ class Run:
 
     async def _calm(self, turn: int, case: str) -> None:
         for one in [direct(self.mock), *self._order(turn)]:
-            if one.subject and case not in one.subject.cases:
+            if one.subject and (one.subject.like or case not in one.subject.cases):
                 continue
             rate = one.subject.rate if one.subject else 50.0
-            found = await steady(one, CASES[case], self.mock, self.plan.steady, rate)
+            with one.awake():
+                found = await steady(one, CASES[case], self.mock, self.plan.steady, rate)
             times = Times.of(found)
             self.figures.times[case, one.name].append(times)
             self.say(f"{case:17}{one.name:16}{times.p50:9.2f} ms p50 {times.p99:8.2f} p99 {times.first50:8.2f} first")

@@ -102,6 +102,21 @@ class Actor:
         if self.server is not None:
             self.server.stop()
 
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """It runs meanwhile; afterwards it stands still again."""
+        if self.server is not None:
+            self.server.resume()
+        try:
+            yield
+        finally:
+            self.sleep()
+
+    def sleep(self) -> None:
+        """It stands still: what it does in the background, or has put off, would take the caches from others."""
+        if self.server is not None:
+            self.server.pause()
+
     def spent(self) -> float:
         """Seconds of processor time so far."""
         return cpu(self.server.pid) if self.server else 0.0
