@@ -68,8 +68,9 @@ def _once(home: Path, stamp: str, install: Callable[[], object]) -> None:
 
 def _environment(home: Path, *requirements: str | Path, loose: Sequence[str] = ()) -> None:
     """A virtual environment of the best Python at hand with these, by uv: it can overrule what a package asks for."""
-    _run([quickest().path, "-m", "venv", "--without-pip", home])  # Debian's may have no pip to put into it
     uv = Path(sys.executable).with_name("uv")
+    # By uv as well: a distribution's Python may lack what `venv` needs. `home` is there already.
+    _run([uv, "venv", "--no-config", "--quiet", "--allow-existing", "--python", quickest().path, home])
     overrides = home / "overrides.txt"
     overrides.write_text("\n".join(loose), encoding="utf-8")
     _run([uv, "pip", "install", "--no-config", "--python", home / "bin/python", "--override", overrides, *requirements])
