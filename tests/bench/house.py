@@ -6,7 +6,6 @@ checked: it names its request.
 
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import NamedTuple, cast
 
 import httpx
 
+from tests.bench.installation import ours
 from tests.bench.process import Cores, Server, cpu
 from tests.namesake import environ_of, mark
 from tests.redis_server import free_port, redis_server
@@ -165,12 +165,13 @@ async def housed(setting: Setting, store: str, vendor: str) -> AsyncIterator[Hou
             **{"LLM_DAILY_BUDGET": "1000000", "LLM_MONTHLY_BUDGET": "9000000"},
             **{"TOLLHOUSE_CONFIG": str(directory / "config.yaml"), "TOLLHOUSE_DATA_DIR": str(directory)},
             **({"REDIS_URL": redis} if redis else {}),
+            "PYTHONPATH": str(ROOT),
             **environ_of(vendor),
             **setting.environ,
             **(setting.made(directory) if setting.made else {}),
         }
         port = free_port()
-        argv = [sys.executable, "-m", "proxy", "serve", "--port", str(port)]
+        argv = [str(ours().home / "bin/python"), "-m", "proxy", "serve", "--port", str(port)]
         server = Server(argv, surroundings(environ), ROOT, directory / "log", Cores.found().subject)
         stack.callback(server.stop)
         server.start()
