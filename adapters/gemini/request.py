@@ -101,9 +101,16 @@ def _box(chat: wire.Chat, talk: conversation.Conversation) -> tuple[tools.Toolbo
     return box, names
 
 
-@lru_cache(256)
 def _path(model: str, stream: bool) -> str:
-    """Remembered, for quoting is slow and the models are few."""
+    return (_remembered if len(model) <= _LONGEST_NAME else _remembered.__wrapped__)(model, stream)
+
+
+_LONGEST_NAME = 256  # characters; clients make up names, and what is longer is not remembered
+
+
+@lru_cache(256)
+def _remembered(model: str, stream: bool) -> str:
+    """Quoting is slow, and the models are few."""
     verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
     return f"/v1beta/models/{quote(model, safe='')}:{verb}"
 

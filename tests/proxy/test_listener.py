@@ -5,6 +5,7 @@ past that.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from functools import partial
@@ -334,6 +335,23 @@ async def test_who_leaves_with_a_second_request_behind_the_first_has_left_the_fi
         await wire.until(b"begun")
         wire.writer.close()
         await asyncio.wait_for(place.left.wait(), PATIENCE)
+        assert len(place.seen) == 1
+
+
+async def test_who_is_cut_off_is_not_served_what_he_sent_behind(at: At) -> None:
+    """Its connection is closing, and nobody has heard of that yet."""
+    async with at().open() as place:
+
+        async def cuts(scope: Any, receive: Any, send: Any) -> None:
+            place.connections[0].transport.abort()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+        place.app = cuts
+        wire = await Wire.to(place, HEAD + b"content-length: 0\r\n\r\n" + HEAD + b"content-length: 0\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await wire.rest()
+        await settled(lambda: not place.connections and not place.state.tasks)
         assert len(place.seen) == 1
 
 

@@ -18,8 +18,10 @@ from adapters.base import NOTHING, Kind, Stamp, Target, Usage
 from adapters.envelope import seal
 from proxy.bound import End
 from proxy.ledger import Counter, Entry, labels
+from proxy.queue import NORMAL
 from proxy.telemetry import Record, Timings
 from proxy.toll import Exchange, Toll
+from proxy.trip import Trip
 from tests.proxy.accounts import Hand, Moody, until
 from tests.proxy.desk import (
     EACH,
@@ -165,6 +167,9 @@ async def test_a_client_that_leaves_between_two_rounds_owes_nothing_and_has_its_
     rows = await at.rows()
     assert shown(rows) == [("1", "a", 503, "server_is_overloaded", False), ("end", "a", 499, "client_left", True)]
     assert [row.cost for row in rows] == [0, 0]
+    assert rows[0].held > 0
+    assert rows[0].price
+    assert (rows[1].held, rows[1].price) == (0, None), "it held nothing, and was sold nothing"
 
 
 async def _held(at: Desk) -> int:
@@ -719,6 +724,19 @@ async def test_times_are_told_to_the_microsecond(tmp_path):
         one.answered(only, 1.000_987_654_3)
         assert (one.timings().hold, one.timings().vendors) == (0.123, 0.988)
         at.gate.trips.forward.tolls.close(one)
+
+
+async def test_what_is_ours_of_the_time_is_what_nobody_else_took(tmp_path):
+    async with desk(tmp_path) as at:
+        one = exchange(at)
+        one.record.started = at.gate.trips.clock() - 60
+        one.queue, one.hold, one.vendors, one.aside = 5.0, 3.0, 2.0, 7.0  # seconds, before it came to its vendor
+        await at.gate.trips.go(Trip(route=at.gate.chooser.route("one"), exchange=one, task=None, urgency=NORMAL))
+        record, timings = one.record, one.record.timings
+        at.gate.trips.close(one)
+    assert record.first_part is not None
+    whole = timings.queue + timings.hold + timings.vendors + 7_000
+    assert timings.overhead == pytest.approx(record.first_part - whole, abs=0.01)  # each is rounded to the microsecond
 
 
 async def test_of_a_request_that_nobody_answered_it_is_told_where_the_time_went(tmp_path):

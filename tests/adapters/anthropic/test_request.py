@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import anthropic, envelope, wire
+from adapters import anthropic, envelope, marks, wire
 from adapters.base import NOTHING, Capabilities, Failure
 from adapters.fields import FIELDS, Verdict
 from tests.adapters.anthropic.said import (
@@ -75,7 +75,7 @@ def test_system_messages_of_mid_conversation_stay_where_they_were_said():
     assert "system" not in said
 
 
-SAYING = {
+SAYING: dict[str, tuple[Any, dict[str, Any]]] = {
     "function_call": ({"name": "f"}, {"functions": [{"name": "f"}]}),
     "functions": ([{"name": "f"}], {}),
     "max_completion_tokens": (5, {}),
@@ -94,6 +94,13 @@ SAYING = {
     "user": ("u", {}),
     "web_search_options": ({}, {}),
 }
+
+
+@pytest.mark.parametrize("able", [ADAPTIVE, BUDGET, FREE], ids=["adaptive", "budget", "free"])
+def test_the_marks_of_a_request_are_those_of_what_is_sent_whatever_it_asks_for(able):
+    for name, (value, others) in SAYING.items():
+        call = ask(able, **{**others, name: value})
+        assert call.marks == marks.read(call.body), name
 
 
 def test_no_member_that_is_spelled_is_overlooked():

@@ -1,5 +1,6 @@
 """The request in Gemini's words: what Google's own SDK would send for it, and what is refused."""
 
+import importlib
 from typing import Any
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters import envelope, wire
+from adapters import envelope, marks, wire
 from adapters.base import NOTHING, Call, Failure, Fetched, Kind, Supplies, Target
 from adapters.fields import FIELDS, Verdict
 from adapters.gemini import headers, needs, request
@@ -92,6 +93,12 @@ def test_no_member_that_is_spelled_is_overlooked():
         assert (said.body, str(said.warnings)) != (unsaid.body, str(unsaid.warnings)), name
 
 
+def test_the_marks_of_a_request_are_those_of_what_is_sent_whatever_it_asks_for():
+    for name, (value, others) in SAYING.items():
+        call = sent({**others, name: value})
+        assert call.marks == marks.read(call.body), name
+
+
 @pytest.mark.parametrize("kind", ["image_url", "\\u0069mage_url"])
 def test_an_image_is_found_however_its_name_is_written(kind):
     part = '{"type":"image_url","image_url":{"url":"http://e.com/a.png"}}'.replace("image_url", kind)
@@ -122,6 +129,19 @@ def test_the_model_and_the_stream_are_in_the_path(model, stream, path):
     call = request(letter, target, NOTHING)
     assert call.path == path
     assert msgspec.json.decode(call.body) == {"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]}
+
+
+def test_a_name_that_a_client_makes_up_is_not_remembered_where_it_is_long():
+    remembered = importlib.import_module("adapters.gemini.request")._remembered
+    known = golden.target("gemini", "gemini-3.8-flash")
+    letter = envelope.seal(msgspec.json.encode({"model": "m", "messages": [HELLO]}))
+    before = remembered.cache_info().currsize
+    for length in (257, 1_000_000):
+        call = request(letter, msgspec.structs.replace(known, model="m" * length), NOTHING)
+        assert call.path == f"/v1beta/models/{'m' * length}:generateContent"
+    assert remembered.cache_info().currsize == before
+    request(letter, msgspec.structs.replace(known, model="n" * 256), NOTHING)
+    assert remembered.cache_info().currsize == before + 1, "or nothing was to be seen here"
 
 
 def test_only_what_gemini_does_not_find_by_itself_is_fetched():
@@ -179,6 +199,36 @@ def test_the_cap(asked, expected, said):
     call = sent(asked)
     assert msgspec.json.decode(call.body)["generationConfig"] == {"maxOutputTokens": expected}
     assert str(call.warnings) == said
+
+
+@pytest.mark.parametrize(
+    ("paid", "asked", "expected"),
+    [
+        pytest.param(2_000, {}, {"maxOutputTokens": 2_000}, id="no cap of the client's"),
+        pytest.param(
+            2_000,
+            {"reasoning_effort": "high"},
+            {
+                "maxOutputTokens": 2_000,
+                "thinkingConfig": {"includeThoughts": True, "thinkingBudget": 1_000},
+            },
+            id="thoughts take half of it",
+        ),
+        pytest.param(
+            2_000,
+            {"reasoning_effort": "high", "max_tokens": 1_500},
+            {
+                "maxOutputTokens": 1_500,
+                "thinkingConfig": {"includeThoughts": True, "thinkingBudget": 24_576},
+            },
+            id="the client's own cap is his affair",
+        ),
+    ],
+)
+def test_what_the_money_at_hand_comes_to_is_the_cap(paid, asked, expected):
+    target = msgspec.structs.replace(golden.target("gemini", "gemini-2.5-flash"), cap=paid)
+    letter = envelope.seal(msgspec.json.encode({"model": "m", "messages": [HELLO], **asked}))
+    assert msgspec.json.decode(request(letter, target, NOTHING).body)["generationConfig"] == expected
 
 
 @pytest.mark.parametrize(("seed", "said"), [(5, 5), (2**31 - 1, 2**31 - 1), (2**31 + 5, 5), (-1, 2**31 - 1)])
