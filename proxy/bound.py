@@ -146,6 +146,7 @@ class End(msgspec.Struct, kw_only=True):
     reasoning: int = 0
     prompt: int = 0
     silent: float = 0.0  # seconds from the sending to the first part, or to the end: what was thought in that time?
+    lasted: float = 0.0  # seconds from the sending to the end, of one that was broken off
 
     @property
     def free(self) -> bool:
@@ -200,6 +201,9 @@ _NOT_OURS = 64  # tokens of a prompt that was counted with our tokenizer, not wi
 # 250 tokens a second; the first thousand are for those who write in bursts.
 _A_SECOND = 250
 _AT_ONCE = 1_024
+# Seconds in which it goes on before it knows that nobody listens, and while we have not read what it said: at the speed
+# at which it spoke before. Some models on their own chips write thousands of tokens a second.
+_UNAWARE = 0.25
 
 
 def _unheard(end: End, rate: Rate | None, held: int) -> int:
@@ -207,7 +211,9 @@ def _unheard(end: End, rate: Rate | None, held: int) -> int:
     if rate is None:
         return held
     heard = end.text + end.reasoning
-    more = (allowance(heard) + math.ceil(_A_SECOND * end.silent) + (0 if heard else _AT_ONCE)) * rate.output
+    onwards = heard * _UNAWARE / end.lasted if end.lasted else 0
+    tokens = allowance(heard) + math.ceil(_A_SECOND * end.silent + onwards) + (0 if heard else _AT_ONCE)
+    more = tokens * rate.output
     if end.usage is None:
         more += (_NOT_OURS + end.prompt // 8) * rate.input
     return -(-more // _PER_NANO)

@@ -300,8 +300,9 @@ class Tolls(msgspec.Struct, frozen=True, kw_only=True):
             if last and not free:
                 record.usage, record.cost_nano = entry.usage, entry.cost
         else:
+            end.lasted = self.clock() - toll.sent
             if toll.first is None:
-                end.silent = self.clock() - toll.sent
+                end.silent = end.lasted
             if last:
                 record.usage, record.estimated = end.usage, True
             self.till.settle_later(held, self._estimated(toll, exchange.envelope))

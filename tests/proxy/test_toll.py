@@ -6,6 +6,7 @@ million.
 
 import asyncio
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -299,6 +300,32 @@ async def test_who_was_silent_for_long_may_have_thought_for_long(tmp_path):
             await client.end()
     short, long = sorted(row.unproven for row in await at.rows())
     assert long - short == 3 * 250 * 2_000
+
+
+async def test_who_spoke_fast_had_more_on_its_way_when_its_client_left(tmp_path):
+    """A quarter of a second at its own speed, at USD 2 a million."""
+
+    async def speaks_and_stops(call: Call) -> None:
+        await call.head(content_type="text/event-stream")
+        await call.say(ROLE, *words(*["one"] * 100))
+        await NEVER().wait()
+
+    async def left(at: Desk, seconds: float) -> None:
+        at.a.plays.append(speaks_and_stops)
+        client = at.ask("one", stream=True)
+        await until(lambda: client.text.count("one") >= 100)
+        clock.now += seconds
+        client.leave()
+        await client.end()
+
+    clock = Hand(100.0)
+    async with desk(tmp_path, ONCE, budget=RICH, clock=clock) as at:
+        await left(at, 0.5)
+        await left(at, 5)
+    slow, fast = sorted(await at.rows(), key=lambda row: row.unproven)
+    said = slow.usage.out_text
+    assert said == fast.usage.out_text >= 100
+    assert fast.unproven - slow.unproven == (math.ceil(said / 2) - math.ceil(said / 20)) * 2_000
 
 
 async def test_an_answer_without_usage_is_counted_by_what_is_in_it_even_if_that_is_no_text(tmp_path):
