@@ -202,7 +202,7 @@ _NOT_OURS = 64  # tokens of a prompt that was counted with our tokenizer, not wi
 _A_SECOND = 250
 _AT_ONCE = 1_024
 # Seconds in which it goes on before it knows that nobody listens, and while we have not read what it said: at the speed
-# at which it spoke before. Some models on their own chips write thousands of tokens a second.
+# at which it spoke before, no more than a burst. Models on chips of their own write thousands of tokens a second.
 _UNAWARE = 0.25
 
 
@@ -211,7 +211,7 @@ def _unheard(end: End, rate: Rate | None, held: int) -> int:
     if rate is None:
         return held
     heard = end.text + end.reasoning
-    onwards = heard * _UNAWARE / end.lasted if end.lasted else 0
+    onwards = min(_AT_ONCE, heard * _UNAWARE / end.lasted) if end.lasted else 0
     tokens = allowance(heard) + math.ceil(_A_SECOND * end.silent + onwards) + (0 if heard else _AT_ONCE)
     more = tokens * rate.output
     if end.usage is None:

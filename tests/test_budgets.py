@@ -226,7 +226,8 @@ def test_who_leaves_pays_for_what_was_said_never_nothing_and_never_the_cap(simul
     assert row["code"] == "client_left"
     assert Decimal(0) < Decimal(row["cost_usd"]) < Decimal("0.001")
     assert 15 <= row["output_tokens"] <= 40
-    assert 0 < row["unproven_nano"] < 2_000_000
+    # The simulator writes as fast as it can: a burst of 1,024 tokens may have been on its way.
+    assert 0 < row["unproven_nano"] < 12_000_000
 
 
 def test_spending_is_still_known_after_a_kill(start):

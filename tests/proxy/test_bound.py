@@ -197,7 +197,7 @@ def test_thoughts_before_the_first_word_may_have_been_billed():
     )
 
 
-@pytest.mark.parametrize(("lasted", "onwards"), [(0.0, 0), (0.05, 100), (2.0, 3), (300.0, 1)])
+@pytest.mark.parametrize(("lasted", "onwards"), [(0.0, 0), (0.001, 1_024), (0.05, 100), (2.0, 3), (300.0, 1)])
 def test_what_was_on_its_way_is_withheld_at_the_speed_at_which_it_came(lasted, onwards):
     entry = booked(End(sent=True, prompt=100, text=15, reasoning=5, lasted=lasted))
     assert entry.unproven == (allowance(20) + onwards) * 10_000 + (64 + 12) * 2_000
